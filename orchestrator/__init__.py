@@ -1,0 +1,1 @@
+"""Forkyard's domain: forks, runs, changesets, merges. Imports with no Celery installed."""

@@ -1,0 +1,1 @@
+"""Celery only: no SQL, no HTTP, no rules."""
