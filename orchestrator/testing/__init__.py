@@ -1,0 +1,1 @@
+"""Doubles and suites that users' own tests need."""
