@@ -1,0 +1,1 @@
+"""The SQL changes that agents write: read, split, applied, repaired, recorded."""
