@@ -1,0 +1,1 @@
+"""What a run changed: fingerprints, schema differences, row differences, metrics, the changeset."""
