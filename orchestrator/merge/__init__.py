@@ -1,0 +1,1 @@
+"""A changeset's way into the target: conflicts, replay, the marker."""
