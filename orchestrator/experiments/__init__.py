@@ -1,0 +1,1 @@
+"""A batch of runs: the file that describes it, its plan, the comparison and the report."""
