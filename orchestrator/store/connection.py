@@ -1,0 +1,125 @@
+"""Connections to the registry: at most two a process, and one place where driver errors become ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from orchestrator.errors import RegistryError, RegistryOutdated, RegistryUnavailable, TargetUnreachable
+from orchestrator.secrets import redact
+from orchestrator.store.queries import blocks
+
+SCHEMA = "forkyard_registry"
+
+Registry = Connection[DictRow]
+
+
+class Database:
+    """A lazy pool of registry connections (one for steps, one for heartbeats); opened on first use, so fork-safe."""
+
+    def __init__(self, conninfo: str, *, max_size: int = 2) -> None:
+        self._conninfo = conninfo
+        self._max_size = max_size
+        self._pool: ConnectionPool[Registry] | None = None
+
+    def __repr__(self) -> str:
+        return f"Database({'open' if self._pool else 'closed'})"
+
+    @contextmanager
+    def transaction(self) -> Iterator[Registry]:
+        """One transaction: committed at the end, rolled back on an exception. Translates driver errors."""
+        with self.connection() as connection, connection.transaction():
+            yield connection
+
+    @contextmanager
+    def connection(self) -> Iterator[Registry]:
+        """A connection in autocommit mode: one round trip for a single statement."""
+        with _translated(), self._open().connection() as connection:
+            yield connection
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    def _open(self) -> ConnectionPool[Registry]:
+        if self._pool is None:
+            pool: ConnectionPool[Registry] = ConnectionPool(
+                self._conninfo,
+                min_size=0,
+                max_size=self._max_size,
+                max_idle=60,
+                timeout=10,
+                num_workers=1,
+                reconnect_timeout=5,
+                open=False,
+                kwargs={
+                    "autocommit": True,
+                    "row_factory": dict_row,
+                    "prepare_threshold": 2,
+                    "connect_timeout": 5,
+                    "application_name": "forkyard-registry",
+                    "options": f"-c search_path={SCHEMA} -c timezone=UTC -c statement_timeout=60s -c lock_timeout=30s",
+                },
+            )
+            pool.open()
+            self._pool = pool
+        return self._pool
+
+
+class Table:
+    """Base of the store's parts: runs the named blocks of one SQL file."""
+
+    file: str
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._sql = blocks(self.file)
+
+    def _rows(self, connection: Registry, block: str, values: Mapping[str, Any]) -> list[DictRow]:
+        cursor = connection.execute(self._sql[block], values)
+        return cursor.fetchall() if cursor.description else []
+
+    def _row(self, connection: Registry, block: str, values: Mapping[str, Any]) -> DictRow | None:
+        rows = self._rows(connection, block, values)
+        return rows[0] if rows else None
+
+    def _one(self, block: str, **values: Any) -> DictRow | None:
+        with self._database.connection() as connection:
+            return self._row(connection, block, values)
+
+    def _all(self, block: str, **values: Any) -> list[DictRow]:
+        with self._database.connection() as connection:
+            return self._rows(connection, block, values)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except PoolTimeout as exc:
+        raise RegistryUnavailable("The registry does not answer: is its server up, and is the password right?") from exc
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedColumn) as exc:
+        raise RegistryOutdated() from exc
+    except psycopg.OperationalError as exc:
+        raise RegistryUnavailable(f"The registry does not answer: {_first_line(exc)}") from exc
+    except psycopg.Error as exc:
+        raise RegistryError(f"The registry refused: {_first_line(exc)}") from exc
+
+
+def _first_line(exc: BaseException) -> str:
+    return redact(str(exc).strip().splitlines()[0]) if str(exc).strip() else type(exc).__name__
+
+
+def connect_once(conninfo: str) -> None:
+    """Connect and leave, for a clear first error. Raises TargetUnreachable with libpq's own words."""
+    try:
+        psycopg.connect(conninfo, connect_timeout=5).close()
+    except psycopg.OperationalError as exc:
+        raise TargetUnreachable(f"The registry cannot be reached: {_first_line(exc)}") from None
