@@ -1,0 +1,55 @@
+"""Baselines: sealed versions of a target."""
+
+from __future__ import annotations
+
+import psycopg
+
+from orchestrator.capture.fingerprint import read_schema
+from orchestrator.errors import CaptureError, ForkyardError, TargetUnreachable
+from orchestrator.forks.base import Stamp
+from orchestrator.forks.names import resource_name
+from orchestrator.maintenance.expire import destroy_baseline
+from orchestrator.secrets import redact
+from orchestrator.steps.connections import connect
+from orchestrator.steps.context import Context
+from orchestrator.store import Baseline, Project
+
+
+def create_baseline(context: Context, project: Project, *, label: str | None = None) -> Baseline:
+    """Seal the target's present state as the project's next version.
+
+    The target stays online. Raises CaptureError if its schema changes meanwhile; what was made is then removed.
+    """
+    baseline = context.store.projects.intend_baseline(
+        project.id, label=label, prefix=resource_name(context.installation, "baseline", 1)[:-1]
+    )
+    try:
+        return _make(context, project, baseline)
+    except BaseException as exc:
+        context.store.projects.fail_baseline(baseline.id, reason=redact(str(exc)) or type(exc).__name__)
+        if isinstance(exc, ForkyardError):
+            destroy_baseline(context, baseline.id, reason="its making failed")
+        raise
+
+
+def _make(context: Context, project: Project, baseline: Baseline) -> Baseline:
+    provider = context.provider(project)
+    target = context.target_conninfo(project)
+    before = _target_fingerprint(target)
+    stamp = Stamp(installation=context.installation, project=project.name, kind="baseline", resource_id=baseline.id)
+    provider.create_baseline(baseline.name, source=target, stamp=stamp)
+    if _target_fingerprint(target) != before:
+        raise CaptureError(
+            f"The schema of {project.name} changed while its baseline was taken: run `baseline create` again."
+        )
+    with connect(provider.baseline_conninfo(baseline.name)) as connection:
+        fingerprint = read_schema(connection).fingerprint
+    return context.store.projects.seal_baseline(baseline.id, fingerprint=fingerprint, target_fingerprint=before)
+
+
+def _target_fingerprint(target: str) -> str:
+    try:
+        with psycopg.connect(target, autocommit=True, connect_timeout=10) as connection:
+            return read_schema(connection).fingerprint
+    except psycopg.OperationalError as exc:
+        raise TargetUnreachable(f"The target cannot be reached: {redact(str(exc).strip())}") from None

@@ -1,0 +1,67 @@
+"""A person's decisions: promote, discard, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from orchestrator.errors import NotPossible
+from orchestrator.runs import RESTING, Ending, RunState
+from orchestrator.steps.context import Context
+from orchestrator.steps.environment import release
+from orchestrator.steps.settle import close_marker
+from orchestrator.store import ExperimentRow, Run
+
+
+def promote(context: Context, run_id: str, *, reason: str = "a person promoted it") -> None:
+    """Send a held run or a candidate to be merged. Raises NotPossible for a run in any other state."""
+    run = context.store.runs.get(run_id)
+    dispatch_seconds = context.settings.worker.dispatch_seconds
+    if not context.store.runs.begin_promotion(run.id, reason=reason, dispatch_seconds=dispatch_seconds):
+        raise NotPossible(f"Run {run.id} is {run.state}: only held runs and candidates can be promoted.")
+    context.dispatcher.resume(run.id, None, steps_done=5)
+
+
+def discard(context: Context, run_id: str, *, reason: str = "a person discarded it") -> Run:
+    """End a held run or a candidate without merging it, and release its fork."""
+    run = context.store.runs.get(run_id)
+    if run.state not in RESTING:
+        raise NotPossible(f"Run {run.id} is {run.state}: only held runs and candidates can be discarded.")
+    _end(context, run, Ending.discarded(reason))
+    return context.store.runs.get(run_id)
+
+
+def cancel(context: Context, run_id: str) -> Run:
+    """End a run as soon as it can: at once where nothing runs, else when its step next looks. Idempotent."""
+    run = context.store.runs.get(run_id)
+    if run.finished:
+        raise NotPossible(f"Run {run.id} is {run.state} already.")
+    state = context.store.runs.request_cancel(run.id)
+    if state in RESTING:
+        _end(context, run, Ending.cancelled())
+    elif state is RunState.QUEUED and not run.slot_held:
+        context.publish(context.store.runs.finish(run.id, Ending.cancelled()), run.id)
+    return context.store.runs.get(run_id)
+
+
+def cancel_experiment(context: Context, experiment: ExperimentRow) -> list[Run]:
+    """Cancel every run that is not finished. Idempotent."""
+    context.store.experiments.request_cancel(experiment.id)
+    open_runs = [run for run in context.store.runs.of_experiment(experiment.id) if not run.finished]
+    return [_quietly(cancel, context, run.id) for run in open_runs]
+
+
+def _quietly(act: Callable[[Context, str], Run], context: Context, run_id: str) -> Run:
+    try:
+        return act(context, run_id)
+    except NotPossible:  # it ended in the meantime
+        return context.store.runs.get(run_id)
+
+
+def _end(context: Context, run: Run, ending: Ending) -> None:
+    if run.state is RunState.HELD:
+        # An earlier attempt to merge may still be on its way: after this it can no longer commit.
+        ending = close_marker(context, context.store.projects.by_id(run.project_id), run.id) or ending
+    context.publish(context.store.runs.finish(run.id, ending))
+    for environment in context.store.environments.of_run(run.id):
+        if environment.state.value in ("creating", "ready"):
+            release(context, environment, reason=ending.reason)

@@ -1,0 +1,100 @@
+"""Projects: a named target, where its forks live, and its limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psycopg
+
+from orchestrator.app.secrets_file import update_secrets
+from orchestrator.errors import PrivilegeMissing, SettingsError, TargetUnreachable
+from orchestrator.merge import marker
+from orchestrator.merge.target import check_target
+from orchestrator.secrets import redact, split_password
+from orchestrator.steps.context import Context
+from orchestrator.store import Project
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectRequest:
+    """What a user says about a project. `target` and `host` may carry passwords, which go to the secrets file."""
+
+    name: str
+    target: str
+    host: str
+    provider: str = "clone"
+    max_parallel: int = 4
+    ttl_seconds: int = 86400
+    pool_size: int = 0
+    agent_connections: int = 2
+    restart_interrupted: bool = True
+
+
+def add_project(context: Context, request: ProjectRequest) -> Project:
+    """Check target and fork host, create the merge marker's schema in the target, and record the project.
+
+    Idempotent: the same name again changes the project. Raises TargetUnreachable, PrivilegeMissing, SettingsError;
+    then nothing is recorded.
+    """
+    _check(request)
+    target, target_password = _split(request.target, "target")
+    host, host_password = _split(request.host, "host")
+    failed = next((finding for finding in check_target(request.target) if not finding.ok), None)
+    if failed is not None:
+        raise PrivilegeMissing(f"target: {failed.detail} {failed.fix}".strip())
+    _install_marker(request.target)
+    _check_host(context, request)
+    _save_passwords(context, request.name, target_password, host_password)
+    return context.store.projects.save(
+        name=request.name,
+        provider=request.provider,
+        target_conninfo=target,
+        host_conninfo=host,
+        max_parallel=request.max_parallel,
+        ttl_seconds=request.ttl_seconds,
+        pool_size=request.pool_size,
+        agent_connections=request.agent_connections,
+        restart_interrupted=request.restart_interrupted,
+        redis_url=None,
+    )
+
+
+def _check(request: ProjectRequest) -> None:
+    bounds = {
+        "parallel": (request.max_parallel, 1, 256),
+        "ttl": (request.ttl_seconds, 60, 90 * 86400),
+        "pool": (request.pool_size, 0, 64),
+        "agent-connections": (request.agent_connections, 1, 100),
+    }
+    for name, (value, low, high) in bounds.items():
+        if not low <= value <= high:
+            raise SettingsError(f"--{name} must be between {low} and {high}, not {value}.")
+
+
+def _split(conninfo: str, what: str) -> tuple[str, str | None]:
+    try:
+        return split_password(conninfo)
+    except psycopg.ProgrammingError as exc:
+        raise SettingsError(f"--{what} is not a PostgreSQL address: {str(exc).strip()}") from None
+
+
+def _check_host(context: Context, request: ProjectRequest) -> None:
+    provider = context.make_provider(request.provider, request.host, request.agent_connections)
+    failed = next((finding for finding in provider.check() if not finding.ok), None)
+    if failed is not None:
+        raise PrivilegeMissing(f"fork host: {failed.detail} {failed.fix}".strip())
+
+
+def _install_marker(target: str) -> None:
+    try:
+        with psycopg.connect(target, connect_timeout=10, application_name="forkyard-project") as connection:
+            marker.install(connection)
+    except psycopg.OperationalError as exc:
+        raise TargetUnreachable(f"The target cannot be reached: {redact(str(exc).strip())}") from None
+
+
+def _save_passwords(context: Context, name: str, target: str | None, host: str | None) -> None:
+    found = {"target_password": target, "host_password": host}
+    given = {key: value for key, value in found.items() if value is not None}
+    if given:
+        update_secrets(context.settings.secrets_file, {"projects": {name: given}})

@@ -1,0 +1,175 @@
+"""Run the agent in its environment, and bring home all that it left: log, result, migrations."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.agents import callable as callable_agent
+from orchestrator.agents import command, sql
+from orchestrator.agents.base import AgentRequest, problem
+from orchestrator.agents.environment import agent_environment
+from orchestrator.agents.process import end_leftovers, run_process
+from orchestrator.agents.result import read_result
+from orchestrator.errors import AgentInterrupted
+from orchestrator.experiments.spec import AgentKind, EnvironmentReference, Variant
+from orchestrator.forks.base import Login
+from orchestrator.isolation import workspace as workspaces
+from orchestrator.migrations.files import read_folder
+from orchestrator.runs import Ending
+from orchestrator.secrets import redact
+from orchestrator.settings import process_environment
+from orchestrator.steps.context import Context, Plan
+from orchestrator.steps.driver import Heartbeat
+from orchestrator.steps.environment import provide, release
+from orchestrator.store import Claim, Environment
+
+MAX_STARTS = 2
+"""An interrupted agent is started once more, on a fresh fork."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Folders:
+    """The workspace, and where the agent leaves migrations and its result (inside of it)."""
+
+    workspace: Path
+    migrations: Path
+    result: Path
+    log: Path
+
+
+def run_agent(context: Context, claim: Claim, heartbeat: Heartbeat) -> Ending | None:
+    plan = context.plan(claim.run)
+    environment = _fresh_environment(context, plan)
+    if context.store.runs.count_agent_start(claim) > MAX_STARTS:
+        raise AgentInterrupted(f"The agent was interrupted {MAX_STARTS} times; its workers died.")
+    with _folders(context, plan, environment) as folders:
+        heartbeat.raise_if_stopped()
+        try:
+            _run(context, claim, heartbeat, plan, environment, folders)
+        finally:
+            if folders.log.exists():
+                log_hash = context.store.artifacts.put("log", folders.log.read_bytes())
+                context.store.runs.store_results(claim, log_hash=log_hash)
+        result = read_result(folders.result)
+        context.store.runs.store_measurements(
+            plan.run.id, {f"agent.{name}": value for name, value in result.metrics.items()}
+        )
+        context.store.runs.store_results(claim, notes=redact(result.notes) or None)
+        _record_migrations(context, plan, folders)
+    return None
+
+
+def _fresh_environment(context: Context, plan: Plan) -> Environment:
+    """The environment for this start: an interrupted agent's half-used fork is never used again."""
+    run = plan.run
+    environment = context.store.environments.current(run.id)
+    if run.agent_starts == 0 and environment is not None:
+        return environment
+    if run.agent_starts > 0:
+        if not plan.project.restart_interrupted:
+            raise AgentInterrupted("The worker died while the agent ran; the project starts no agent twice.")
+        end_leftovers(run.id, None)
+        context.store.ledger.clear(run.id)
+        if environment is not None:
+            release(context, environment, reason="its agent was interrupted")
+    return provide(context, plan)
+
+
+def _run(
+    context: Context, claim: Claim, heartbeat: Heartbeat, plan: Plan, environment: Environment, folders: _Folders
+) -> None:
+    variant = plan.spec.variants[plan.run.variant]
+    if variant.agent.kind is AgentKind.SQL:
+        sql.copy_migrations(".", workspace=folders.workspace, migrations_dir=folders.migrations)
+        return
+    worker = process_environment()
+    variables = agent_environment(
+        run_id=plan.run.id,
+        database_url=context.provider(plan.project).conninfo(environment.name, Login.AGENT),
+        task=plan.spec.task,
+        parameters=variant.parameters,
+        seed=plan.run.seed,
+        workspace=folders.workspace,
+        migrations_dir=folders.migrations,
+        result_path=folders.result,
+        worker=worker,
+        extra={
+            name: {"env": value.env} if isinstance(value, EnvironmentReference) else value
+            for name, value in variant.environment.items()
+        },
+    )
+    limits = context.settings.worker
+    request = AgentRequest(
+        run_id=plan.run.id,
+        argv=_argv(variant, folders.workspace, variables["PATH"]),
+        environment=variables,
+        workspace=folders.workspace,
+        log_path=folders.log,
+        timeout_seconds=plan.spec.timeout_seconds(plan.run.variant),
+        log_limit_bytes=limits.log_limit_bytes,
+        workspace_limit_bytes=limits.workspace_limit_bytes,
+        process_limit=limits.process_limit,
+    )
+    outcome = run_process(
+        request,
+        cancelled=heartbeat.should_stop,
+        on_start=lambda group: context.store.runs.record_process(claim, group),
+        redact=redact,
+    )
+    heartbeat.raise_if_stopped()
+    context.store.runs.store_results(claim, agent_seconds=outcome.duration_seconds)
+    failure = problem(outcome, request)
+    if failure is not None:
+        raise failure
+
+
+def _argv(variant: Variant, workspace: Path, path: str) -> tuple[str, ...]:
+    if variant.agent.command is not None:
+        return command.argv(variant.agent.command, workspace=workspace, path=path)
+    return callable_agent.argv(str(variant.agent.callable))
+
+
+@contextmanager
+def _folders(context: Context, plan: Plan, environment: Environment) -> Iterator[_Folders]:
+    """A private workspace with the variant's files, and its end, with intent and proof in the registry."""
+    root = context.settings.state_dir.resolve() / "workspaces"
+    resource = ("folder", f"{context.host}:{root / environment.name}")
+    context.store.environments.add_resources(environment.id, [resource])
+    digest = plan.experiment.files.get(plan.run.variant)
+    workspace = workspaces.create(
+        root, environment.name, context.store.artifacts.get(digest) if digest is not None else None
+    )
+    log_folder = Path(tempfile.mkdtemp(prefix=f"{environment.name}-", dir=root))
+    try:
+        yield _Folders(
+            workspace=workspace,
+            migrations=workspaces.migrations_dir(workspace),
+            result=workspaces.result_path(workspace),
+            log=log_folder / "agent.log",
+        )
+    finally:
+        shutil.rmtree(log_folder, ignore_errors=True)
+        workspaces.destroy(root, environment.name)
+        if not workspaces.present(root, environment.name):
+            context.store.environments.gone(environment.id, [resource])
+
+
+def _record_migrations(context: Context, plan: Plan, folders: _Folders) -> None:
+    """Put what the agent wrote on the ledger, as not yet applied."""
+    for position, migration in enumerate(read_folder(folders.migrations), start=1):
+        context.store.ledger.record(
+            plan.run.id,
+            position,
+            name=migration.name,
+            original=migration.sql,
+            final=None,
+            applied=False,
+            statements=0,
+            duration_seconds=0,
+            attempts=(),
+        )

@@ -1,0 +1,28 @@
+"""The shapes of work: a chain per run, a chord per batch, cleanup as error callback on its own queue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from celery import chain, chord
+from celery.canvas import Signature
+
+from workers.tasks import STEP_TASKS, cleanup, summarise
+
+
+def run_chain(run_id: str, *, steps_done: int = 0) -> Signature:
+    """The steps that are left, every one immutable, carrying the run's id alone, each with cleanup on failure.
+
+    With no step left it is the last one again, which then does nothing.
+    """
+    left = STEP_TASKS[min(steps_done, len(STEP_TASKS) - 1) :]
+    steps = chain(*(task.si(run_id) for task in left))
+    steps.link_error(cleanup.si(run_id).set(queue="gc"))
+    return steps
+
+
+def batch(experiment_id: int, run_ids: Sequence[str]) -> Signature:
+    """All runs, then the summary. A failed header makes the chord call the body's error callback instead: it is the
+    same summary, which acts only when no run is live."""
+    body = summarise.si(experiment_id).set(queue="gc")
+    return chord([run_chain(run_id) for run_id in run_ids], body.on_error(summarise.si(experiment_id).set(queue="gc")))

@@ -1,0 +1,51 @@
+"""The base of all tasks: nothing secret leaves it, and only here becomes `retryable` a retry."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from celery import Task
+from celery.exceptions import Ignore
+from kombu.utils.json import dumps
+
+from orchestrator.errors import ForkyardError
+from orchestrator.secrets import redact
+from orchestrator.steps.driver import Outcome
+
+MAX_RETRIES = 6
+MAX_COUNTDOWN_SECONDS = 60
+
+
+class StepFailed(Exception):
+    """A step's failure with secrets removed: what the result backend, the events and the logs may hold."""
+
+
+class ForkyardTask(Task):
+    """Retries what may pass, with a growing delay; hides everything else behind a redacted message."""
+
+    abstract = True
+    max_retries = MAX_RETRIES
+
+    def continuation(self) -> str:
+        """This message as JSON: the rest of its chain, its chord, its error callbacks. Published again, it goes on
+        exactly here."""
+        return str(dumps(self.signature_from_request(self.request)))  # type: ignore[no-untyped-call]
+
+    def guard(self, exc: Exception) -> NoReturn:
+        """Turn an error of the domain into a retry or a redacted failure."""
+        failure = StepFailed(redact(f"{type(exc).__name__}: {exc}"))
+        if isinstance(exc, ForkyardError) and exc.retryable:
+            countdown = min(MAX_COUNTDOWN_SECONDS, 2**self.request.retries)
+            raise self.retry(exc=failure, countdown=countdown) from None
+        raise failure from None
+
+
+def settle_outcome(outcome: Outcome) -> None:
+    """Let the chain go on, or leave the run to its owner (a parked or claimed run continues from the registry)."""
+    if outcome is Outcome.IGNORED:
+        raise Ignore
+
+
+def options(**more: Any) -> dict[str, Any]:
+    """Options that every task shares: `bind=True` makes an error callback a message of its own."""
+    return {"bind": True, "base": ForkyardTask, "ignore_result": False, **more}

@@ -1,0 +1,98 @@
+"""One thin task per step, the cleanup, the summary and the sweeps. Arguments are ids, nothing else."""
+
+from __future__ import annotations
+
+from celery.exceptions import Ignore, Retry
+
+from orchestrator.maintenance import SWEEPS, rescue, run_sweep
+from orchestrator.runs import Step
+from orchestrator.steps import STAGES
+from orchestrator.steps.acquire import acquire as acquire_slot
+from orchestrator.steps.driver import perform
+from orchestrator.steps.summarise import summarise as summarise_experiment
+from workers.app import app
+from workers.context import context
+from workers.task import ForkyardTask, options, settle_outcome
+
+HOUR = 3600
+
+
+@app.task(name="forkyard.acquire", **options(time_limit=HOUR))
+def acquire(self: ForkyardTask, run_id: str) -> None:
+    """Take one of the project's slots, or park."""
+    try:
+        settle_outcome(acquire_slot(context(), run_id, self.continuation()))
+    except (Ignore, Retry):
+        raise
+    except Exception as exc:
+        self.guard(exc)
+
+
+def _step(task: ForkyardTask, step: Step, run_id: str) -> None:
+    try:
+        settle_outcome(perform(context(), STAGES[step], run_id, task.continuation()))
+    except (Ignore, Retry):
+        raise
+    except Exception as exc:
+        task.guard(exc)
+
+
+@app.task(name="forkyard.provision", **options(time_limit=HOUR))
+def provision(self: ForkyardTask, run_id: str) -> None:
+    """Make the run's fork."""
+    _step(self, Step.PROVISION, run_id)
+
+
+@app.task(name="forkyard.run_agent", **options(time_limit=24 * HOUR))
+def run_agent(self: ForkyardTask, run_id: str) -> None:
+    """Run the agent on its fork."""
+    _step(self, Step.RUN_AGENT, run_id)
+
+
+@app.task(name="forkyard.apply_migrations", **options(time_limit=HOUR))
+def apply_migrations(self: ForkyardTask, run_id: str) -> None:
+    """Apply what the agent wrote, repairing it."""
+    _step(self, Step.APPLY_MIGRATIONS, run_id)
+
+
+@app.task(name="forkyard.capture", **options(time_limit=HOUR))
+def capture(self: ForkyardTask, run_id: str) -> None:
+    """Prove and store what changed."""
+    _step(self, Step.CAPTURE, run_id)
+
+
+@app.task(name="forkyard.settle", **options(time_limit=HOUR))
+def settle(self: ForkyardTask, run_id: str) -> None:
+    """Merge, hold or discard; release the fork."""
+    _step(self, Step.SETTLE, run_id)
+
+
+@app.task(name="forkyard.cleanup", **options(time_limit=HOUR))
+def cleanup(self: ForkyardTask, run_id: str) -> None:
+    """What runs when a step's task died: the run goes on elsewhere, or ends."""
+    try:
+        rescue.cleanup(context(), run_id)
+    except Exception as exc:
+        self.guard(exc)
+
+
+@app.task(name="forkyard.summarise", **options(time_limit=HOUR))
+def summarise(self: ForkyardTask, experiment_id: int) -> None:
+    """Choose the best candidate, or close the experiment."""
+    try:
+        summarise_experiment(context(), experiment_id)
+    except Exception as exc:
+        self.guard(exc)
+
+
+@app.task(name="forkyard.sweep", **options(time_limit=HOUR, ignore_result=True))
+def sweep(self: ForkyardTask, name: str) -> None:
+    """One pass of a sweep."""
+    try:
+        run_sweep(context(), name, SWEEPS[name])
+    except Exception as exc:
+        self.guard(exc)
+
+
+STEP_TASKS = (acquire, provision, run_agent, apply_migrations, capture, settle)
+"""The pipeline's tasks in order; a run's `steps_done` counts them."""
