@@ -117,8 +117,8 @@ def translated(conninfo: str, *, run_id: str, during: str = "") -> Iterator[None
     except psycopg.Error as exc:
         raise translate(exc, conninfo, run_id=run_id, during=during) from exc
     except MigrationError as exc:
-        cause = exc.__cause__
-        if isinstance(cause, psycopg.Error):
+        cause = _cause(exc)
+        if cause is not None:
             raise translate(cause, conninfo, run_id=run_id, during=during) from exc
         raise MergeRefused(f"run {run_id} was not merged: {during or 'a migration'} failed: {exc}") from exc
     except ProviderUnavailable as exc:
@@ -167,6 +167,17 @@ def place(conninfo: str) -> str:
     parts = conninfo_to_dict(conninfo)
     host = parts.get("host") or parts.get("hostaddr") or "the local socket"
     return f"target {parts.get('dbname') or parts.get('user') or 'postgres'} at {host}"
+
+
+def _cause(exc: MigrationError) -> psycopg.Error | None:
+    """The driver's error behind a failed migration: chained, or told by its SQLSTATE alone."""
+    state = exc.context.get("sqlstate")
+    if isinstance(exc.__cause__, psycopg.Error):
+        return exc.__cause__
+    try:
+        return errors.lookup(state)(str(exc)) if isinstance(state, str) else None
+    except KeyError:
+        return None
 
 
 def _with_detail(exc: psycopg.Error, reason: str) -> str:

@@ -10,10 +10,11 @@ from orchestrator.migrations.fixers.text import Edit, at_error, closing, element
 _MESSAGE = re.compile(r"^function (?P<name>[\w.]+)\((?P<types>.*)\) does not exist$")
 _TEXT = frozenset(("text", "character varying", "character"))
 _WHOLE = frozenset(("integer", "bigint", "smallint", "uuid"))
-_OF_TEXT = frozenset(
-    ("length", "lower", "upper", "btrim", "ltrim", "rtrim", "replace", "substring", "substr", "left", "right")
-    + ("split_part", "regexp_replace", "lpad", "rpad", "md5", "initcap", "reverse", "strpos", "translate")
-)
+_OF_TEXT_NAMES = """
+btrim initcap left length lower lpad ltrim md5 regexp_replace replace reverse right rpad rtrim split_part strpos substr
+substring translate upper
+"""
+_OF_TEXT = frozenset(_OF_TEXT_NAMES.split())
 
 
 def repair(context: FixContext) -> Fix | None:

@@ -1,4 +1,4 @@
-"""A misspelt keyword at the place of a syntax error: CRAETE, INSERT INOT, DEFUALT."""
+"""A misspelt keyword at the place of a syntax error, or right before it."""
 
 from __future__ import annotations
 

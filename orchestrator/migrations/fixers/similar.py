@@ -28,7 +28,8 @@ def the_one(wrong: str, candidates: Iterable[str]) -> str | None:
 def _is_nearest(wrong: str, chosen: str, names: list[str]) -> bool:
     """No other name is as near by its letters: user_name stands as near to usrname as username does."""
     distance = slip_distance(_letters(wrong), _letters(chosen))
-    others = (slip_distance(_letters(wrong), _letters(name)) for name in names if name != chosen)
+    rivals = [name for name in names if name != chosen and name[:1].lower() == wrong[:1].lower()]
+    others = (slip_distance(_letters(wrong), _letters(name)) for name in rivals)
     return all(other > distance for other in others)
 
 

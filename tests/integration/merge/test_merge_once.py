@@ -13,6 +13,7 @@ from orchestrator.capture.fingerprint import read_schema
 from orchestrator.capture.schema import ObjectChange
 from orchestrator.errors import MergeRefused, MigrationError, PrivilegeMissing, TargetUnreachable
 from orchestrator.merge import marker, session
+from orchestrator.migrations.apply import replay
 
 SHOP = "CREATE TABLE t (id integer PRIMARY KEY, v text); INSERT INTO t SELECT n, 'v' || n FROM generate_series(1, 9) n;"
 RUN = "clean/careful#1"
@@ -169,6 +170,17 @@ def test_a_failing_migration_is_named(edited):
 
     with pytest.raises(MergeRefused, match=r"migration 0001_c\.sql.*line 3 is wrong"):
         edited.merge(apply_ledger=fail)
+
+
+def test_a_migration_that_waits_too_long_for_a_lock_advises_to_try_again(world):
+    world.prepare(SHOP, ledger=[("0001_c.sql", "ALTER TABLE t ADD COLUMN c integer")])
+    changeset = world.changeset()
+    with world.connect("target") as other:
+        other.execute("SELECT FROM t")
+        with pytest.raises(MergeRefused, match=r"0001_c\.sql.*try again") as refused:
+            world.merge(changeset, lock_timeout_seconds=0.2, apply_ledger=replay)
+    assert refused.value.context["retry"] is True
+    assert world.merge(changeset, apply_ledger=replay).migrations == 1
 
 
 def test_a_migration_that_ends_the_transaction_is_found_out(edited):

@@ -77,7 +77,8 @@ def effect(conn: psycopg.Connection[Any]) -> dict[str, object]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_broken_migration_ends_with_the_right_effect(conn: psycopg.Connection[Any], case: dict[str, Any]) -> None:
-    schema, right = case.get("schema", ""), case["right"]
+    # `beyond_rules`: a repair exists, but no rule knows it yet.
+    schema, right = case.get("schema", ""), None if case.get("beyond_rules") else case["right"]
     reset(conn, schema)
     if right is not None:
         conn.execute(right.encode())

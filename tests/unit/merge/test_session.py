@@ -6,9 +6,9 @@ import pytest
 from psycopg import errors
 
 from orchestrator.capture.edits import SequenceState
-from orchestrator.errors import MergeRefused, PrivilegeMissing, TargetUnreachable
+from orchestrator.errors import MergeRefused, MigrationError, PrivilegeMissing, TargetUnreachable
 from orchestrator.merge.sequences import is_further
-from orchestrator.merge.session import place, translate, unreachable
+from orchestrator.merge.session import place, translate, translated, unreachable
 
 CONNINFO = "postgresql://ann:hunter2@db.example.org/shop"
 
@@ -40,6 +40,20 @@ def test_every_foreign_error_becomes_one_of_ours(error, expected, said):
 def test_a_migration_is_named_where_it_failed():
     ours = translate(errors.DivisionByZero("no"), CONNINFO, run_id="clean#1", during="migration 0002.sql")
     assert str(ours) == "run clean#1 was not merged (migration 0002.sql): the target refused it: no"
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "expected", "said"),
+    [
+        ("55P03", MergeRefused, "try again"),
+        ("42501", PrivilegeMissing, "right"),
+        ("XXYYZ", MergeRefused, "0002.sql"),
+        (None, MergeRefused, "0002.sql"),
+    ],
+)
+def test_a_failed_migration_is_told_by_its_sqlstate(sqlstate, expected, said):
+    with pytest.raises(expected, match=said), translated(CONNINFO, run_id="clean#1", during="migration 0002.sql"):
+        raise MigrationError("as it happened", sqlstate=sqlstate)
 
 
 def test_a_place_never_holds_a_password():

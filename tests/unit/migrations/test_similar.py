@@ -14,7 +14,7 @@ from orchestrator.migrations.fixers.similar import slip_distance, the_one
         ("customer", "customers"),
         ("customerId", "customer_id"),
         ("category", "categories"),
-        ("adress", "address"),
+        ("addres", "address"),
         ("recieved_at", "received_at"),
         ("quantitty", "quantity"),
         ("EMAIL", "email"),
