@@ -224,6 +224,11 @@ def _sentence(exc: ValidationError, path: Path | None) -> str:
     return f"{path or 'The environment'}: {where}: {first['msg']}."
 
 
+def workspace_root(settings: Settings) -> Path:
+    """Where this host's workers make the workspaces of agents."""
+    return settings.state_dir.resolve() / "workspaces"
+
+
 def process_environment() -> dict[str, str]:
     """The worker's own environment, of which agents get only what their variant names."""
     return dict(os.environ)

@@ -77,6 +77,7 @@ def beat_schedule(sweeps: SweepSettings) -> dict[str, dict[str, Any]]:
     periods = {
         "expire": sweeps.expire_every_seconds,
         "orphans": sweeps.expire_every_seconds,
+        "workspaces": sweeps.expire_every_seconds,
         "rescue": sweeps.rescue_every_seconds,
         "pool": sweeps.pool_every_seconds,
         "prune": 24 * 3600,

@@ -38,8 +38,10 @@ def cancel(context: Context, run_id: str) -> Run:
     state = context.store.runs.request_cancel(run.id)
     if state in RESTING:
         _end(context, run, Ending.cancelled())
-    elif state is RunState.QUEUED and not run.slot_held:
+    elif state is not None and run.owner is None and run.verdict is None:
+        # Nobody works on it: it is parked, or its message is under way and will find it ended.
         context.publish(context.store.runs.finish(run.id, Ending.cancelled()), run.id)
+        _release_all(context, run, "the run is cancelled")
     return context.store.runs.get(run_id)
 
 
@@ -62,6 +64,10 @@ def _end(context: Context, run: Run, ending: Ending) -> None:
         # An earlier attempt to merge may still be on its way: after this it can no longer commit.
         ending = close_marker(context, context.store.projects.by_id(run.project_id), run.id) or ending
     context.publish(context.store.runs.finish(run.id, ending))
+    _release_all(context, run, ending.reason)
+
+
+def _release_all(context: Context, run: Run, reason: str) -> None:
     for environment in context.store.environments.of_run(run.id):
         if environment.state.value in ("creating", "ready"):
-            release(context, environment, reason=ending.reason)
+            release(context, environment, reason=reason)

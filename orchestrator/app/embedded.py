@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,9 @@ from psycopg import sql
 from orchestrator.app.secrets_file import new_key, update_secrets
 from orchestrator.devstack.ports import choose_port
 from orchestrator.devstack.stack import Stack
-from orchestrator.devstack.status import StackStatus
+from orchestrator.devstack.processes import StopPlan
+from orchestrator.devstack.status import ServiceState, StackStatus
+from orchestrator.errors import StackError
 from orchestrator.secrets import split_password
 from orchestrator.settings import Settings, load, process_environment
 from orchestrator.store import upgrade
@@ -22,6 +26,12 @@ from orchestrator.store import upgrade
 REGISTRY_LOGIN = "forkyard_registry"
 HOST_LOGIN = "forkyard_host"
 REGISTRY_DATABASE = "forkyard"
+
+
+START_SECONDS = 1.5
+"""A worker that cannot load its application ends within this time."""
+WARM_STOP = StopPlan(steps=((signal.SIGTERM, 5.0), (signal.SIGQUIT, 3.0)))
+"""Celery's warm shutdown, then its cold one; what is cut off goes on from its lease."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +72,22 @@ def start_workers(
         if name == "flower":
             password = settings.flower.password
             more["FLOWER_BASIC_AUTH"] = f"{settings.flower.user}:{password.get_secret_value() if password else ''}"
-        stack.start(name, argv, env=more, cwd=cwd, address=address, bound_to_caller=bound_to_caller)
+        stack.start(name, argv, env=more, cwd=cwd, address=address, bound_to_caller=bound_to_caller, stop=WARM_STOP)
+    return _alive(stack)
+
+
+def _alive(stack: Stack) -> StackStatus:
+    """The status, once every process has had the time to fail at its start."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        status = stack.status()
+        crashed = [service for service in status.services if service.state is ServiceState.CRASHED]
+        if crashed:
+            names = ", ".join(service.name for service in crashed)
+            raise StackError(f"{names} ended at once: see {crashed[0].log} for the reason.")
+        if all((service.uptime_seconds or 0) >= START_SECONDS for service in status.services):
+            break
+        time.sleep(0.1)
     return stack.status()
 
 

@@ -84,21 +84,17 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
 
 
 def render_comparison(comparison: Comparison) -> None:
-    """The table of variants; metrics that no run has are left out."""
+    """One column per variant, best first; metrics that no run has are left out."""
     names = [n for n in comparison.metrics if any(row.metrics.get(n) for row in comparison.rows)]
-    names = [n for n in names if not n.startswith("changeset.") or n == "changeset.ddl.count"]
-    rows = [
-        (
-            row.variant,
-            ", ".join(f"{count} {state.value}" for state, count in row.states.items()),
-            seconds(row.duration_seconds.median if row.duration_seconds else None),
-            *(_cell(row.metrics.get(name)) for name in names),
-        )
-        for row in comparison.rows
+    variants = comparison.rows
+    rows: list[tuple[str, ...]] = [
+        ("runs", *(", ".join(f"{count} {state.value}" for state, count in v.states.items()) for v in variants)),
+        ("agent's time", *(seconds(v.duration_seconds.median if v.duration_seconds else None) for v in variants)),
     ]
+    rows += [(name, *(_cell(v.metrics.get(name)) for v in variants)) for name in names]
     if not comparison.comparable:
         out.print(f"Not comparable: {comparison.note}", markup=False)
-    out.print(table(("variant", "runs", "agent", *names), rows))
+    out.print(table(("", *(v.variant for v in variants)), rows))
 
 
 def _cell(spread: Spread | None) -> str:

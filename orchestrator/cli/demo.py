@@ -102,7 +102,7 @@ def _seed(admin_url: str, example: Path) -> str:
 
 def _finish(context: Context, handle: str, state: Path, flower: str) -> int:
     experiment = context.store.experiments.by_handle(handle)
-    for name in ("rescue", "expire", "orphans"):
+    for name in ("rescue", "expire", "orphans", "workspaces"):
         run_sweep(context, name, SWEEPS[name])
     render_comparison(views.comparison(context, experiment))
     merged = [row for row in views.progress(context, experiment) if row["state"] == "merged"]

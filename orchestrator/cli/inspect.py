@@ -70,10 +70,24 @@ def receipt(name: Name, as_json: Json = False) -> None:
 
 
 def render_receipt(lines: list[dict[str, Any]]) -> None:
-    columns = ("run", "environment", "kind", "name", "gone_at", "left")
-    out.print(table(columns, [[line[c] for c in columns] for line in lines]))
+    rows = [
+        (
+            line["run"],
+            line["kind"],
+            line["name"].rpartition("/")[2],
+            _clock(line["created_at"]),
+            _clock(line["gone_at"]),
+            line["left"],
+        )
+        for line in lines
+    ]
+    out.print(table(("run", "kind", "name", "created", "seen gone", "left"), rows))
     left = sum(1 for line in lines if not line["gone_at"])
     out.print(f"{len(lines)} created, {len(lines) - left} seen gone, {left} left.", markup=False)
+
+
+def _clock(moment: str | None) -> str | None:
+    return None if moment is None else moment.partition("T")[2][:8]
 
 
 def _render_experiment(view: dict[str, Any]) -> None:

@@ -126,7 +126,7 @@ class Experiment(_Model):
     timeout: Seconds = DEFAULT_TIMEOUT_SECONDS
     seed: Annotated[int, whole(0, MAX_SEED)] = 0
     files: FilledText | None = None
-    keep_failed_forks: Switch = False
+    keep_failed_forks: Switch = True
     metrics: Ordered[FilledText] = Field(default_factory=dict)
     checks: Ordered[FilledText] = Field(default_factory=dict)
     best_by: BestBy = ()

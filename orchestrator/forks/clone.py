@@ -75,7 +75,7 @@ class CloneProvider(Provider):
     # Baselines
 
     def create_baseline(self, name: str, *, source: str, stamp: Stamp) -> None:
-        self._require_ours(name, "baseline")
+        self._require_ours(name, "baseline", stamp)
         looked = import_.look_at(source)
         with self._host.session(f'make the baseline "{name}"', lock=name) as conn:
             require_privileges(conn)
@@ -103,7 +103,7 @@ class CloneProvider(Provider):
     # Forks
 
     def create(self, name: str, *, baseline: str, stamp: Stamp) -> None:
-        self._require_ours(name, "fork")
+        self._require_ours(name, "fork", stamp)
         with self._host.session(f'create the fork "{name}"', lock=name) as conn:
             self._require_sealed(conn, baseline)
             self._drop_fork(conn, name)
@@ -117,7 +117,7 @@ class CloneProvider(Provider):
         return self._host.url(user=self._reader, password=self._password("reader"), database=name)
 
     def open(self, name: str, *, stamp: Stamp) -> None:
-        self._require_ours(name, "fork")
+        self._require_ours(name, "fork", stamp)
         with self._host.session(f'open the fork "{name}"', lock=name) as conn:
             found, _ = self._require_fork(conn, name)
             self._let_in(conn, name, Login.AGENT, stamp, exists=found.role_oid is not None)
@@ -175,10 +175,13 @@ class CloneProvider(Provider):
     def _password(self, *purpose: str) -> str:
         return derive(self._key, *purpose)
 
-    def _require_ours(self, name: str, kind: Literal["baseline", "fork"]) -> None:
+    def _require_ours(self, name: str, kind: Literal["baseline", "fork"], stamp: Stamp | None = None) -> None:
+        """The name, and the stamp that it is to carry: with another one it could never be removed again."""
         parsed = parse_name(name)
-        if parsed is None or parsed.kind != kind or parsed.installation != short_installation(self._installation):
+        if parsed is None or (parsed.kind, parsed.installation) != (kind, short_installation(self._installation)):
             raise ForeignResource(f'"{name}" is no {kind} of this installation; it is left alone.')
+        if stamp is not None:
+            self._require_our_stamp(name, stamp.to_json())
 
     def _require_our_stamp(self, name: str, text: str | None) -> Stamp | None:
         """The stamp of a resource that may be changed or removed. No comment at all is an unfinished creation."""

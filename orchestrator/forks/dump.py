@@ -24,6 +24,7 @@ from orchestrator.pgtools import PgTools
 from orchestrator.secrets import redact, split_password
 
 _JOBS = "2"
+_LOCK_SECONDS = 60
 
 # Made beforehand by the admin (extensions), of no use in a copy (publications, subscriptions), or a way out of the
 # fork: event triggers would run an agent's code as the admin, user mappings hold passwords of other servers.
@@ -41,6 +42,7 @@ _COMPLAINTS: tuple[tuple[str, type[ForkyardError], str], ...] = (
     ("server version mismatch", NotPossible, "Install PostgreSQL's client programs of the target's version."),
     ("No space left on device", CapacityExceeded, "Free space on that disk."),
     ("too many c", CapacityExceeded, "Raise max_connections there: a copy takes three connections."),
+    ("lock timeout", ProviderUnavailable, "Another session keeps a table of the target locked; try again."),
     ("is not available", NotPossible, "Install that extension on the fork host."),
 )
 _MISSING_ROLE = re.compile(r'role "(?P<role>[^"]+)" does not exist')
@@ -53,7 +55,7 @@ def dump(source: str, folder: Path, tools: PgTools) -> None:
     """
     arguments = ["--format=directory", f"--jobs={_JOBS}", f"--file={folder}", "--compress=0", "--no-owner"]
     arguments += ["--no-privileges", "--no-tablespaces", "--no-security-labels", "--no-publications"]
-    arguments += ["--no-subscriptions", "--exclude-schema=forkyard"]
+    arguments += ["--no-subscriptions", "--exclude-schema=forkyard", f"--lock-wait-timeout={_LOCK_SECONDS}s"]
     _run(tools.pg_dump, arguments, source, doing="copy the target", unreachable=TargetUnreachable)
 
 

@@ -11,6 +11,7 @@ from orchestrator.errors import ForkyardError
 from orchestrator.maintenance.sweep import Finding
 from orchestrator.runs import RESTING, Ending, RunState
 from orchestrator.secrets import redact
+from orchestrator.settings import workspace_root
 from orchestrator.steps.context import Context
 from orchestrator.steps.environment import release
 from orchestrator.steps.identity import is_dead
@@ -58,7 +59,9 @@ def rescue(context: Context, run: Run, *, force: bool = False) -> str:
     """Send the run on, or end it; what was done, in words."""
     worker = context.settings.worker
     if run.process_group is not None and run.host == context.host:
-        end_leftovers(run.id, run.process_group)
+        environment = context.store.environments.current(run.id)
+        folder = workspace_root(context.settings) / environment.name if environment is not None else None
+        end_leftovers(run.id, run.process_group, workspace=folder)
     if run.step_tries >= worker.max_step_tries:
         return give_up(context, run, f"its step failed {run.step_tries} times; the last worker died")
     delay = min(MAX_DELAY_SECONDS, worker.dispatch_seconds * 2**run.rescues)

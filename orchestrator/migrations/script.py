@@ -82,8 +82,8 @@ def _check_characters(sql: str) -> None:
 
 def _check_statement(sql: str, item: Numbered) -> None:
     statement = item.statement
-    meta = next((token for token in statement.tokens if token.kind is Kind.META), None)
-    if meta is not None:
+    meta = statement.tokens[-1]  # a psql command ends its piece
+    if meta.kind is Kind.META:
         offset = statement.start + meta.start
         command = meta.text.split()[0]
         raise _refusal(

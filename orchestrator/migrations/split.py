@@ -31,14 +31,16 @@ class Statement:
     @property
     def blank(self) -> bool:
         """Nothing but space, comments and a semicolon."""
-        return all(token.text == ";" for token in significant(self.tokens))
+        return all(token.is_blank or token.text == ";" for token in self.tokens)
 
     @property
     def keywords(self) -> tuple[str, ...]:
         """The upper-case words it starts with, up to the first token that is not an unquoted word."""
         words: list[str] = []
-        for token in significant(self.tokens):
-            if not token.word:
+        for token in self.tokens:
+            if token.is_blank:
+                continue
+            if token.kind is not Kind.WORD:
                 break
             words.append(token.word)
         return tuple(words)
@@ -63,7 +65,7 @@ def _piece(sql: str, start: int) -> Statement:
     at = start
     while at < len(sql):
         token = next_token(sql, at)
-        scan.take(Token(token.kind, token.text, token.start - start, token.closed))
+        scan.take(token._replace(start=token.start - start))
         at = token.end
         if scan.ended:
             break
@@ -119,8 +121,10 @@ class _Scan:
 
 
 def _reads_stdin(tokens: list[Token]) -> bool:
+    if next((token.word for token in tokens if not token.is_blank), "") != "COPY":
+        return False
     words = [token.word for token in significant(tokens)]
-    return words[:1] == ["COPY"] and ("FROM", "STDIN") in pairwise(words)
+    return ("FROM", "STDIN") in pairwise(words)
 
 
 def _copy_data(sql: str, at: int) -> tuple[str | None, int]:

@@ -76,7 +76,7 @@ def _changeset(
             baseline_fingerprint=before.fingerprint,
             ledger=ledger,
             tables=diff_tables(reference, fork, base=base),
-            sequences=diff_sequences(reference, fork),
+            sequences=diff_sequences(base, fork),
             schema_changes=diff_schema(before, after),
             unrecorded=diff_schema(expected, after),
         )

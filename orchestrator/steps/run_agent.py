@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from orchestrator.isolation import workspace as workspaces
 from orchestrator.migrations.files import read_folder
 from orchestrator.runs import Ending
 from orchestrator.secrets import redact
-from orchestrator.settings import process_environment
+from orchestrator.settings import process_environment, workspace_root
 from orchestrator.steps.context import Context, Plan
 from orchestrator.steps.driver import Heartbeat
 from orchestrator.steps.environment import provide, release
@@ -73,7 +71,8 @@ def _fresh_environment(context: Context, plan: Plan) -> Environment:
     if run.agent_starts > 0:
         if not plan.project.restart_interrupted:
             raise AgentInterrupted("The worker died while the agent ran; the project starts no agent twice.")
-        end_leftovers(run.id, None)
+        if environment is not None:
+            end_leftovers(run.id, None, workspace=workspace_root(context.settings) / environment.name)
         context.store.ledger.clear(run.id)
         if environment is not None:
             release(context, environment, reason="its agent was interrupted")
@@ -137,14 +136,16 @@ def _argv(variant: Variant, workspace: Path, path: str) -> tuple[str, ...]:
 @contextmanager
 def _folders(context: Context, plan: Plan, environment: Environment) -> Iterator[_Folders]:
     """A private workspace with the variant's files, and its end, with intent and proof in the registry."""
-    root = context.settings.state_dir.resolve() / "workspaces"
+    root = workspace_root(context.settings)
     resource = ("folder", f"{context.host}:{root / environment.name}")
     context.store.environments.add_resources(environment.id, [resource])
     digest = plan.experiment.files.get(plan.run.variant)
     workspace = workspaces.create(
         root, environment.name, context.store.artifacts.get(digest) if digest is not None else None
     )
-    log_folder = Path(tempfile.mkdtemp(prefix=f"{environment.name}-", dir=root))
+    # Beside the workspace and not in it: the agent must not write its own log. Its name is a workspace's, so that a
+    # sweep finds it after a crash.
+    log_folder = workspaces.create(root, f"{environment.name}_log", None)
     try:
         yield _Folders(
             workspace=workspace,
@@ -153,7 +154,7 @@ def _folders(context: Context, plan: Plan, environment: Environment) -> Iterator
             log=log_folder / "agent.log",
         )
     finally:
-        shutil.rmtree(log_folder, ignore_errors=True)
+        workspaces.destroy(root, f"{environment.name}_log")
         workspaces.destroy(root, environment.name)
         if not workspaces.present(root, environment.name):
             context.store.environments.gone(environment.id, [resource])

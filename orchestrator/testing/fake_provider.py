@@ -56,7 +56,7 @@ class FakeProvider(Provider):
 
     def create_baseline(self, name: str, *, source: str, stamp: Stamp) -> None:
         with self._asked("create_baseline", name):
-            self._require_ours(name, "baseline")
+            self._require_ours(name, "baseline", stamp)
             rows = self.server.rows_of_target(source)
             self._drop(name)
             self.server.roles[self._reader] = FakeRole(password=self._secret(_READER), read_only=True)
@@ -74,7 +74,7 @@ class FakeProvider(Provider):
 
     def create(self, name: str, *, baseline: str, stamp: Stamp) -> None:
         with self._asked("create", name):
-            self._require_ours(name, "fork")
+            self._require_ours(name, "fork", stamp)
             sealed = self.server.databases.get(baseline)
             if sealed is None or self._stamp(baseline) is None:
                 raise BaselineMissing(f'The baseline "{baseline}" does not exist.')
@@ -88,6 +88,7 @@ class FakeProvider(Provider):
 
     def open(self, name: str, *, stamp: Stamp) -> None:
         with self._asked("open", name):
+            self._require_ours(name, "fork", stamp)
             fork, _ = self._require_fork(name)
             self._let_in(name, Login.AGENT, stamp)
             fork.stamp = stamp.to_json()
@@ -152,28 +153,26 @@ class FakeProvider(Provider):
         if error:
             raise error
 
-    def _require_ours(self, name: str, kind: Literal["baseline", "fork"]) -> None:
+    def _require_ours(self, name: str, kind: Literal["baseline", "fork"], stamp: Stamp | None = None) -> None:
         parsed = parse_name(name)
-        if parsed is None or parsed.kind != kind or parsed.installation != short_installation(self._installation):
+        if parsed is None or (parsed.kind, parsed.installation) != (kind, short_installation(self._installation)):
             raise ForeignResource(f'"{name}" is no {kind} of this installation; it is left alone.')
+        if stamp is not None:
+            self._require_our_stamp(name, stamp)
+
+    def _require_our_stamp(self, name: str, stamp: Stamp | None) -> None:
+        parsed = parse_name(name)
+        expected = (self._installation, parsed.kind, parsed.resource_id) if parsed else None
+        if stamp is None or (stamp.installation, stamp.kind, stamp.resource_id) != expected:
+            raise ForeignResource(f'"{name}" does not carry this installation\'s stamp; it is left alone.')
 
     def _stamp(self, name: str) -> Stamp | None:
         """The stamp, None where there is none at all. Raises ForeignResource for anybody else's."""
-        text, parsed = self.server.stamp_of(name), parse_name(name)
+        text = self.server.stamp_of(name)
         if not text:
             return None
         stamp = Stamp.from_json(text)
-        if (
-            stamp is None
-            or parsed is None
-            or (stamp.installation, stamp.kind, stamp.resource_id)
-            != (
-                self._installation,
-                parsed.kind,
-                parsed.resource_id,
-            )
-        ):
-            raise ForeignResource(f'"{name}" does not carry this installation\'s stamp; it is left alone.')
+        self._require_our_stamp(name, stamp)
         return stamp
 
     def _require_fork(self, name: str) -> tuple[FakeDatabase, Stamp]:

@@ -326,6 +326,14 @@ def a_fork_with_another_stamp_is_left_alone(lab: ProviderLab) -> None:
     assert fork in {resource.name for resource in lab.census()}
 
 
+def no_fork_is_made_under_a_stamp_that_is_not_its_own(lab: ProviderLab) -> None:
+    fork, other = lab.name("fork"), lab.name("fork")
+    for stamp in (lab.stamp(fork, neighbour=True), lab.stamp(other)):
+        with raises(ForeignResource):
+            lab.provider.create(fork, baseline=lab.baseline, stamp=stamp)
+    assert not lab.provider.present(fork)
+
+
 def strange_names_are_left_alone(lab: ProviderLab) -> None:
     for name in ("postgres", "template1", "production", "fy_", lab.baseline, lab.name("fork", neighbour=True)):
         with raises(ForeignResource):
@@ -433,6 +441,7 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
     a_half_lost_fork_is_listed_and_can_be_destroyed,
     a_fork_of_another_installation_is_left_alone,
     a_fork_with_another_stamp_is_left_alone,
+    no_fork_is_made_under_a_stamp_that_is_not_its_own,
     strange_names_are_left_alone,
     listings_carry_the_stamps,
     opening_writes_the_final_stamp,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from orchestrator.migrations.fixers.base import FixContext
 from orchestrator.migrations.lexer import POSTGRES, Dialect, Kind, Token, lex, significant
@@ -40,7 +40,7 @@ def words(sql: str, dialect: Dialect = POSTGRES) -> tuple[Token, ...]:
 
 def placed(statement: Statement) -> tuple[Token, ...]:
     """The significant tokens of a statement, with offsets within the whole text."""
-    return tuple(replace(token, start=token.start + statement.start) for token in significant(statement.tokens))
+    return tuple(token._replace(start=token.start + statement.start) for token in significant(statement.tokens))
 
 
 def failing_tokens(context: FixContext) -> tuple[Token, ...]:

@@ -69,6 +69,7 @@ def test_a_schema_that_nobody_made_beforehand_stays_in() -> None:
             "BYPASSRLS",
         ),
         ('pg_dump: error: connection to server at "x" failed: refused', ours.TargetUnreachable, "refused"),
+        ("pg_dump: error: ERROR:  canceling statement due to lock timeout", ours.ProviderUnavailable, "locked"),
         ("pg_restore: error: something new", ours.ProviderError, "something new"),
         ("", ours.ProviderError, "said nothing"),
     ],
