@@ -18,7 +18,7 @@ def loop_mounted_xfs(folder: Path, *, gigabytes: int) -> Iterator[Path | str]:
     """The mount point (a new folder below `folder`), or the reason why there is none.
 
     The file is sparse and unlinked once it is mounted, and the mount lives in a mount namespace of this process and
-    its children: even after SIGKILL nothing stays.
+    its children: even after SIGKILL nothing stays but an empty folder.
     """
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
     program = shutil.which("mkfs.xfs", path=path)

@@ -104,6 +104,7 @@ class RegistryUnavailable(RegistryError):
     """The registry does not answer."""
 
     retryable = True
+    exit_code = 2
 
 
 class RegistryOutdated(RegistryError):

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import re
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -39,3 +40,23 @@ def split_password(conninfo: str) -> tuple[str, str | None]:
     parts = conninfo_to_dict(conninfo)
     password = parts.pop("password", None)
     return make_conninfo("", **parts), None if password is None else str(password)
+
+
+def with_url_password(url: str, password: str | None) -> str:
+    """A Redis or HTTP URL with the password added where it has none."""
+    parts = urlsplit(url)
+    if password is None or parts.password is not None or not parts.hostname:
+        return url
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    port = f":{parts.port}" if parts.port else ""
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{quote(password, safe='')}@{host}{port}"))
+
+
+def split_url_password(url: str) -> tuple[str, str | None]:
+    """A Redis or HTTP URL as (URL without its password, the password or None)."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url, None
+    user = f"{parts.username}@" if parts.username else ""
+    _, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}{host}")), unquote(parts.password)

@@ -89,6 +89,7 @@ class FlowerSettings(_Section):
 class ProjectSecrets(_Section):
     target_password: SecretStr | None = None
     host_password: SecretStr | None = None
+    redis_password: SecretStr | None = None
 
 
 class Settings(BaseSettings):

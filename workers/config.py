@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from orchestrator.secrets import with_url_password
 from orchestrator.settings import Settings, SweepSettings
-from workers.urls import with_url_password
 
 QUEUES = {
     "forkyard.acquire": "steps",
@@ -29,7 +29,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     any length is delivered twice; crashed work comes back through the registry's leases, not through redelivery.
     """
     broker = settings.broker
-    url = with_url_password(broker.url, broker.password)
+    url = with_url_password(broker.url, broker.password.get_secret_value() if broker.password else None)
     transport = {
         "visibility_timeout": broker.visibility_timeout_seconds,
         "unacked_restore_interval": 5,

@@ -55,7 +55,7 @@ def _publish(signature: Signature) -> None:
 def _read_no_results(backend: Any) -> None:
     """Who publishes here waits for no result, the registry tells how it went: so no subscription to results, which
     costs a connection, blocks while the broker is away, and fails noisily at interpreter exit."""
-    backend.on_task_call = lambda producer, task_id: None
+    backend.on_task_call = lambda *_: None
     backend.add_pending_result = lambda result, *_, **__: result
     backend.remove_pending_result = lambda result: result
 

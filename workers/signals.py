@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from typing import Any
 
-from celery.signals import setup_logging, task_revoked
+from celery.signals import setup_logging, task_revoked, worker_init
 
 from orchestrator.logs import configure_logging
 
@@ -14,11 +16,19 @@ def _configure_logging(loglevel: int | str = "INFO", **_: Any) -> None:
     configure_logging(loglevel)
 
 
+@worker_init.connect
+def _hide_memory(**_: Any) -> None:
+    """Agents may run as the worker's user: make its environment and memory unreadable to them (prctl(2), 4 is
+    PR_SET_DUMPABLE). Pool processes inherit it; programs that are executed do not."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(4, 0, 0, 0, 0)
+
+
 @task_revoked.connect
 def _clean_up_after_revoke(request: Any = None, **_: Any) -> None:
     """A revoked task calls no error callback: send the run to cleanup ourselves."""
     args = getattr(request, "args", None) or []
     if request is not None and str(request.task).startswith("forkyard.") and args and isinstance(args[0], str):
-        from workers.tasks import cleanup  # noqa: PLC0415  (tasks import this module's app)
+        from workers.tasks import cleanup  # here, since the tasks import this module's app
 
         cleanup.si(args[0]).set(queue="gc", countdown=1).apply_async()

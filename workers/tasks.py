@@ -6,9 +6,9 @@ from celery.exceptions import Ignore, Retry
 
 from orchestrator.maintenance import SWEEPS, rescue, run_sweep
 from orchestrator.runs import Step
-from orchestrator.steps import STAGES
 from orchestrator.steps.acquire import acquire as acquire_slot
 from orchestrator.steps.driver import perform
+from orchestrator.steps.pipeline import STAGES
 from orchestrator.steps.summarise import summarise as summarise_experiment
 from workers.app import app
 from workers.context import context

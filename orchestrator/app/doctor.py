@@ -47,7 +47,8 @@ def _sweeps(context: Context) -> Iterator[Finding]:
     periods = {"rescue": sweeps.rescue_every_seconds, "expire": sweeps.expire_every_seconds}
     last = {row["name"]: row for row in context.store.sweeps.last()}
     for name, period in periods.items():
-        ok, seen = False, "never ran"
+        ok = context.store.projects.installation_age_seconds() < period * SWEEP_LAG_FACTOR + 60
+        seen = "not due yet" if ok else "never ran"
         if name in last:
             age, outcome = float(last[name]["age_seconds"]), str(last[name]["outcome"])
             ok = age < period * SWEEP_LAG_FACTOR + 60 and not outcome.startswith("fail")

@@ -15,8 +15,8 @@ from psycopg import sql
 
 from orchestrator.app.secrets_file import new_key, update_secrets
 from orchestrator.devstack.ports import choose_port
-from orchestrator.devstack.stack import Stack
 from orchestrator.devstack.processes import StopPlan
+from orchestrator.devstack.stack import Stack
 from orchestrator.devstack.status import ServiceState, StackStatus
 from orchestrator.errors import StackError
 from orchestrator.secrets import split_password

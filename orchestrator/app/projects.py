@@ -10,7 +10,7 @@ from orchestrator.app.secrets_file import update_secrets
 from orchestrator.errors import PrivilegeMissing, SettingsError, TargetUnreachable
 from orchestrator.merge import marker
 from orchestrator.merge.target import check_target
-from orchestrator.secrets import redact, split_password
+from orchestrator.secrets import redact, split_password, split_url_password
 from orchestrator.steps.context import Context
 from orchestrator.store import Project
 
@@ -28,6 +28,7 @@ class ProjectRequest:
     pool_size: int = 0
     agent_connections: int = 2
     restart_interrupted: bool = True
+    redis: str | None = None
 
 
 def add_project(context: Context, request: ProjectRequest) -> Project:
@@ -39,12 +40,14 @@ def add_project(context: Context, request: ProjectRequest) -> Project:
     _check(request)
     target, target_password = _split(request.target, "target")
     host, host_password = _split(request.host, "host")
+    redis_url, redis_password = split_url_password(request.redis) if request.redis else (None, None)
     failed = next((finding for finding in check_target(request.target) if not finding.ok), None)
     if failed is not None:
         raise PrivilegeMissing(f"target: {failed.detail} {failed.fix}".strip())
     _install_marker(request.target)
     _check_host(context, request)
-    _save_passwords(context, request.name, target_password, host_password)
+    passwords = {"target_password": target_password, "host_password": host_password, "redis_password": redis_password}
+    _save_passwords(context, request.name, passwords)
     return context.store.projects.save(
         name=request.name,
         provider=request.provider,
@@ -55,7 +58,7 @@ def add_project(context: Context, request: ProjectRequest) -> Project:
         pool_size=request.pool_size,
         agent_connections=request.agent_connections,
         restart_interrupted=request.restart_interrupted,
-        redis_url=None,
+        redis_url=redis_url,
     )
 
 
@@ -93,8 +96,7 @@ def _install_marker(target: str) -> None:
         raise TargetUnreachable(f"The target cannot be reached: {redact(str(exc).strip())}") from None
 
 
-def _save_passwords(context: Context, name: str, target: str | None, host: str | None) -> None:
-    found = {"target_password": target, "host_password": host}
-    given = {key: value for key, value in found.items() if value is not None}
+def _save_passwords(context: Context, name: str, passwords: dict[str, str | None]) -> None:
+    given = {key: value for key, value in passwords.items() if value is not None}
     if given:
         update_secrets(context.settings.secrets_file, {"projects": {name: given}})

@@ -16,6 +16,10 @@ app = typer.Typer(help="Sealed versions of a target, which runs fork from.", no_
 Name = Annotated[str, typer.Argument(help="The project's name.")]
 
 
+def add_to(parent: typer.Typer) -> None:
+    parent.add_typer(app, name="baseline")
+
+
 @app.command("create")
 def create(
     project: Name,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -15,8 +17,12 @@ from rich.text import Text
 from orchestrator.app import open_context
 from orchestrator.settings import Settings, load
 from orchestrator.steps.context import Context
+from orchestrator.store import connect_once
 
-out = Console(highlight=False, soft_wrap=True)
+WIDTH = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else 180
+"""Into a file or a pipe, lines may be long; wrapped cells are what nobody can grep."""
+
+out = Console(highlight=False, soft_wrap=True, width=WIDTH)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
@@ -44,7 +50,9 @@ class Call:
 
     @contextmanager
     def context(self) -> Iterator[Context]:
-        context = open_context(self.settings())
+        settings = self.settings()
+        connect_once(settings.registry.conninfo())
+        context = open_context(settings)
         try:
             yield context
         finally:

@@ -15,6 +15,10 @@ from orchestrator.store import Project
 app = typer.Typer(help="Targets, where their forks live, and their limits.", no_args_is_help=True)
 
 
+def add_to(parent: typer.Typer) -> None:
+    parent.add_typer(app, name="project")
+
+
 @app.command("add")
 def add(
     name: Annotated[str, typer.Argument(help="1 to 40 of a-z, 0-9, '-'.")],
@@ -25,6 +29,9 @@ def add(
     ttl: Annotated[int, typer.Option(help="Seconds until a fork expires.")] = 86400,
     pool: Annotated[int, typer.Option(help="Ready forks to keep at hand (0 = off).")] = 0,
     agent_connections: Annotated[int, typer.Option(help="Connections that one agent may hold.")] = 2,
+    redis: Annotated[
+        str | None, typer.Option(help="A Redis or Valkey in which each agent gets a namespace: redis://…")
+    ] = None,
     restart: Annotated[bool, typer.Option(help="Start an interrupted agent once more, on a fresh fork.")] = True,
     as_json: Json = False,
 ) -> None:
@@ -46,6 +53,7 @@ def add(
             pool_size=pool,
             agent_connections=agent_connections,
             restart_interrupted=restart,
+            redis=redis,
         )
         data = _data(add_project(context, request))
     emit(data, as_json, lambda d: out.print(f"Project {d['name']}: forks by {d['provider']}.", markup=False))

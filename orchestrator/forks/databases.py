@@ -14,6 +14,7 @@ from orchestrator.forks.base import Stamp
 from orchestrator.forks.host import Host, catalog_sql
 
 SESSIONS_END_SECONDS = 10.0
+CLONING_SERVER_VERSION = 180000
 
 
 def copy(conn: psycopg.Connection, name: str, template: str) -> None:
@@ -22,7 +23,9 @@ def copy(conn: psycopg.Connection, name: str, template: str) -> None:
     Copy-on-write wherever server and file system can. Raises psycopg's ObjectInUse after five seconds where the
     template has sessions.
     """
-    conn.execute(catalog_sql("clone_files"))
+    if conn.info.server_version >= CLONING_SERVER_VERSION:
+        with suppress(pg.InvalidParameterValue):  # a platform whose files cannot be cloned
+            conn.execute("SET file_copy_method = clone")
     conn.execute(
         sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY ALLOW_CONNECTIONS false").format(
             sql.Identifier(name), sql.Identifier(template)

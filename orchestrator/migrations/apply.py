@@ -46,12 +46,14 @@ def apply_migration(
     lock_timeout_seconds: float = 10,
     statement_timeout_seconds: float = 300,
     on_attempt: Callable[[Attempt], None] | None = None,
+    before_commit: Callable[[str, str], None] | None = None,
 ) -> MigrationOutcome:
     """Apply a migration in one transaction; on failure roll back wholly, ask the fixers in order, try again.
 
     `max_tries` bounds the attempts in all, the text as written included; an unusable answer of a fixer is an
     attempt too. `on_attempt` hears of each attempt once it is over (rolled back or committed), outside of any
-    transaction. A statement that fails is an outcome, not an exception; fixers that give the text of an earlier
+    transaction. `before_commit` hears of a text that ran, with its transaction's id, right before the commit: who
+    writes both down can learn after a crash, from pg_xact_status, whether it was committed. A statement that fails is an outcome, not an exception; fixers that give the text of an earlier
     attempt count as having no idea.
 
     `conn` may be in either autocommit mode but must be idle; it is left idle, and settings that the migration
@@ -62,7 +64,7 @@ def apply_migration(
         raise ValueError("apply_migration needs an idle connection: it makes its own transactions")
     limits = _Limits(lock_seconds=lock_timeout_seconds, statement_seconds=statement_timeout_seconds)
     try:
-        return _Application(conn, migration, limits, tuple(fixers), max_tries, on_attempt).run()
+        return _Application(conn, migration, limits, tuple(fixers), max_tries, on_attempt, before_commit).run()
     except psycopg.Error as exc:
         if not conn.closed:
             raise
@@ -118,6 +120,7 @@ class _Application:
     fixers: tuple[Fixer, ...]
     max_tries: int
     on_attempt: Callable[[Attempt], None] | None
+    before_commit: Callable[[str, str], None] | None
     attempts: list[Attempt] = field(default_factory=list)
     notes: tuple[str, ...] = ()
     statements: int = 0
@@ -172,6 +175,8 @@ class _Application:
                 # Deferred constraints speak here, under the limits, rather than in the commit.
                 self.conn.execute("SET CONSTRAINTS ALL IMMEDIATE", prepare=False)
                 restore_settings(self.conn, before)
+                if self.before_commit is not None:
+                    self.before_commit(_transaction_id(self.conn), text)
         except psycopg.Error as exc:
             if self.conn.closed:
                 raise
@@ -243,6 +248,21 @@ def _before_failure(text: str, error: SqlError) -> str:
     pieces = [piece for piece in split(text) if not piece.blank]
     number = error.statement or 1
     return text[: pieces[number - 1].start] if number <= len(pieces) else ""
+
+
+def committed(conn: psycopg.Connection[Any], transaction_id: str) -> bool | None:
+    """Whether the transaction that `before_commit` told of was committed; None while it still runs.
+
+    The server forgets old transactions, after a billion or so; what it no longer knows counts as not committed.
+    """
+    row = conn.execute("SELECT pg_catalog.pg_xact_status(%s::xid8)", (transaction_id,)).fetchone()
+    status = row[0] if row else None
+    return None if status == "in progress" else status == "committed"
+
+
+def _transaction_id(conn: psycopg.Connection[Any]) -> str:
+    row = conn.execute("SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text").fetchone()
+    return str(row[0]) if row else ""
 
 
 def _milliseconds(seconds: float) -> int:

@@ -65,7 +65,7 @@ def _piece(sql: str, start: int) -> Statement:
     at = start
     while at < len(sql):
         token = next_token(sql, at)
-        scan.take(token._replace(start=token.start - start))
+        scan.take(Token(token.kind, token.text, token.start - start, token.closed))
         at = token.end
         if scan.ended:
             break

@@ -6,9 +6,10 @@ from typing import Any
 
 import psycopg
 
+from orchestrator.errors import ProviderUnavailable
 from orchestrator.forks.base import Login
 from orchestrator.llm import ChatModel
-from orchestrator.migrations.apply import apply_migration
+from orchestrator.migrations.apply import apply_migration, committed
 from orchestrator.migrations.files import Migration
 from orchestrator.migrations.fixers import RULES
 from orchestrator.migrations.fixers.base import Fixer
@@ -38,6 +39,8 @@ def apply_migrations(context: Context, claim: Claim, heartbeat: Heartbeat) -> En
     with connect(provider.conninfo(environment.name, Login.AGENT)) as connection:
         for row in pending:
             heartbeat.raise_if_stopped()
+            if row["transaction_id"] is not None and _was_committed(context, claim, connection, row):
+                continue
             outcome = _apply(context, claim, connection, row, fixers)
             if not outcome.applied:
                 raise Discard(_refusal(outcome))
@@ -61,10 +64,16 @@ def fixers_for(settings: Settings) -> tuple[Fixer, ...]:
 def _apply(
     context: Context, claim: Claim, connection: psycopg.Connection[Any], row: dict[str, Any], fixers: tuple[Fixer, ...]
 ) -> MigrationOutcome:
-    outcome = apply_migration(connection, Migration(name=row["name"], sql=row["original"]), fixers=fixers)
-    context.store.ledger.record(
-        claim.run.id,
-        row["position"],
+    run_id, position, ledger = claim.run.id, row["position"], context.store.ledger
+
+    def note(transaction_id: str, text: str) -> None:
+        ledger.about_to_commit(run_id, position, transaction_id=transaction_id, ran=text)
+
+    migration = Migration(name=row["name"], sql=row["original"])
+    outcome = apply_migration(connection, migration, fixers=fixers, before_commit=note)
+    ledger.record(
+        run_id,
+        position,
         name=outcome.name,
         original=outcome.original,
         final=outcome.final,
@@ -74,6 +83,16 @@ def _apply(
         attempts=[_attempt_row(attempt) for attempt in outcome.attempts],
     )
     return outcome
+
+
+def _was_committed(context: Context, claim: Claim, connection: psycopg.Connection[Any], row: dict[str, Any]) -> bool:
+    """Whether an earlier attempt of this step, whose worker died, had committed the migration in the fork."""
+    answer = committed(connection, row["transaction_id"])
+    if answer is None:
+        raise ProviderUnavailable(f"The migration {row['name']} of a dead worker has not ended yet.")
+    if answer:
+        context.store.ledger.was_committed(claim.run.id, row["position"])
+    return answer
 
 
 def _attempt_row(attempt: Attempt) -> AttemptRow:

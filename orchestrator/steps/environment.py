@@ -11,6 +11,7 @@ from orchestrator.forks.names import resource_name
 from orchestrator.runs import EnvironmentState
 from orchestrator.steps.connections import connect
 from orchestrator.steps.context import Context, Plan
+from orchestrator.steps.namespace import give_back
 from orchestrator.store import Baseline, Environment, Project
 
 log = structlog.get_logger(__name__)
@@ -111,8 +112,10 @@ def _open(context: Context, plan: Plan, environment: Environment) -> Environment
 
 
 def _destroy(context: Context, environment: Environment) -> bool:
-    provider = context.provider(context.store.projects.by_id(environment.project_id))
+    project = context.store.projects.by_id(environment.project_id)
+    provider = context.provider(project)
     provider.destroy(environment.name)
+    give_back(context, project, environment)
     present = provider.present(environment.name)
     gone = [resource for resource in provider.resources(environment.name) if resource not in present]
     context.store.environments.gone(environment.id, [(resource.kind, resource.name) for resource in gone])

@@ -18,7 +18,7 @@ def owner_name() -> str:
 
 def is_dead(owner: str) -> bool:
     """True only if the owner ran on this host and its process is gone; an unknown owner counts as alive."""
-    host, pid, start = (owner.rsplit(":", 2) + ["", ""])[:3]
+    host, pid, start = [*owner.rsplit(":", 2), "", ""][:3]
     if host != host_name() or not pid.isdigit():
         return False
     return str(_start_time(int(pid)) or "gone") != start

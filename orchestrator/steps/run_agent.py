@@ -24,6 +24,7 @@ from orchestrator.settings import process_environment, workspace_root
 from orchestrator.steps.context import Context, Plan
 from orchestrator.steps.driver import Heartbeat
 from orchestrator.steps.environment import provide, release
+from orchestrator.steps.namespace import lease
 from orchestrator.store import Claim, Environment
 
 MAX_STARTS = 2
@@ -97,6 +98,7 @@ def _run(
         migrations_dir=folders.migrations,
         result_path=folders.result,
         worker=worker,
+        redis_url=lease(context, plan.project, environment),
         extra={
             name: {"env": value.env} if isinstance(value, EnvironmentReference) else value
             for name, value in variant.environment.items()

@@ -1,7 +1,7 @@
 """The registry: the only package that touches Forkyard's own tables."""
 
 from orchestrator.store.artifacts import Artifacts
-from orchestrator.store.connection import Database
+from orchestrator.store.connection import Database, connect_once
 from orchestrator.store.environments import Environments
 from orchestrator.store.experiments import Experiments
 from orchestrator.store.ledger import AttemptRow, Ledger
@@ -30,6 +30,7 @@ __all__ = [
     "Store",
     "Sweeps",
     "Woken",
+    "connect_once",
     "upgrade",
 ]
 

@@ -11,7 +11,7 @@ from psycopg import Connection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from orchestrator.errors import RegistryError, RegistryOutdated, RegistryUnavailable, TargetUnreachable
+from orchestrator.errors import RegistryError, RegistryOutdated, RegistryUnavailable
 from orchestrator.secrets import redact
 from orchestrator.store.queries import blocks
 
@@ -118,8 +118,8 @@ def _first_line(exc: BaseException) -> str:
 
 
 def connect_once(conninfo: str) -> None:
-    """Connect and leave, for a clear first error. Raises TargetUnreachable with libpq's own words."""
+    """Connect and leave, for a quick first error. Raises RegistryUnavailable with the server's own words."""
     try:
         psycopg.connect(conninfo, connect_timeout=5).close()
     except psycopg.OperationalError as exc:
-        raise TargetUnreachable(f"The registry cannot be reached: {_first_line(exc)}") from None
+        raise RegistryUnavailable(f"The registry cannot be reached: {_first_line(exc)}") from None

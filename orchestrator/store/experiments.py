@@ -30,7 +30,9 @@ class Experiments(Table):
         dispatch_seconds: float,
         **values: Any,
     ) -> tuple[ExperimentRow, list[str]]:
-        """Record the experiment and its runs, (variant, repeat, seed) each (`files`: bundle by variant), in one transaction; returns the run ids.
+        """Record the experiment and its runs, (variant, repeat, seed) each, in one transaction; returns the run ids.
+
+        `files` holds the hash of each variant's bundle.
 
         The handle is the name, or `name.N` for the Nth experiment of that name.
         """

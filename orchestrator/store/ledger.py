@@ -60,6 +60,14 @@ class Ledger(Table):
                 fields = {name: getattr(attempt, name) for name in AttemptRow.__slots__}
                 self._rows(connection, "insert_attempt", {"run_id": run_id, "position": position, **fields})
 
+    def about_to_commit(self, run_id: str, position: int, *, transaction_id: str, ran: str) -> None:
+        """Note the fork's transaction that is about to commit this text, so that a crash in between can be told."""
+        self._all("about_to_commit", run_id=run_id, position=position, transaction_id=transaction_id, ran=ran)
+
+    def was_committed(self, run_id: str, position: int) -> None:
+        """The noted transaction turned out to be committed: the text that it ran is applied."""
+        self._all("was_committed", run_id=run_id, position=position)
+
     def of_run(self, run_id: str) -> list[dict[str, Any]]:
         """The migrations in order, each with its `attempts`."""
         attempts = self._all("attempts_of_run", run_id=run_id)

@@ -19,6 +19,10 @@ class Projects(Table):
             raise NotFound("The registry holds no installation.")
         return str(row["id"])
 
+    def installation_age_seconds(self) -> float:
+        row = self._one("installation")
+        return float(row["age_seconds"]) if row else 0.0
+
     def check_key(self, key_check: str) -> bool:
         """Remember the first key's check value; False if this one differs from it."""
         self._all("set_key_check", key_check=key_check)

@@ -22,6 +22,7 @@ from orchestrator.migrations.fixers import (
     separators,
     string_quotes,
     trailing_comma,
+    transpile,
     typography,
     unterminated,
     update_join,
@@ -38,6 +39,7 @@ RULES: tuple[Rule, ...] = (
     Rule(name="typography", repair=typography.repair),
     # Another database's SQL holds many errors at once; one pass repairs them all.
     Rule(name="foreign", repair=foreign.repair),
+    Rule(name="transpile", repair=transpile.repair),
     Rule(name="update_join", repair=update_join.repair),
     Rule(name="upsert", repair=upsert.repair),
     # Syntax.

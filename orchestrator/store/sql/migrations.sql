@@ -10,6 +10,13 @@ ON CONFLICT (run_id, position) DO UPDATE
 SET name = excluded.name, original = excluded.original, final = excluded.final, applied = excluded.applied,
     statements = excluded.statements, duration_seconds = excluded.duration_seconds;
 
+-- about_to_commit --
+UPDATE migrations SET transaction_id = %(transaction_id)s, ran = %(ran)s
+WHERE run_id = %(run_id)s AND position = %(position)s;
+
+-- was_committed --
+UPDATE migrations SET applied = true, final = ran WHERE run_id = %(run_id)s AND position = %(position)s;
+
 -- clear_attempts --
 DELETE FROM migration_attempts WHERE run_id = %(run_id)s AND position = %(position)s;
 

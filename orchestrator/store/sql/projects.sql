@@ -1,7 +1,7 @@
 -- Projects, their baselines, the installation.
 
 -- installation --
-SELECT id::text AS id, key_check FROM installation;
+SELECT id::text AS id, key_check, extract(epoch FROM now() - created_at) AS age_seconds FROM installation;
 
 -- set_key_check --
 UPDATE installation SET key_check = %(key_check)s WHERE key_check IS NULL;

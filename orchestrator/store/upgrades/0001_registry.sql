@@ -194,8 +194,11 @@ CREATE TABLE migrations (
     applied boolean NOT NULL,
     statements integer NOT NULL,
     duration_seconds double precision NOT NULL,
+    transaction_id text,
+    ran text,
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (run_id, position),
+    CHECK ((transaction_id IS NULL) = (ran IS NULL)),
     CHECK (NOT applied OR final IS NOT NULL)
 );
 CREATE TABLE migration_attempts (
