@@ -6,6 +6,7 @@ import ctypes
 import sys
 from typing import Any
 
+from celery import current_app
 from celery.signals import setup_logging, task_revoked, worker_init
 
 from orchestrator.logs import configure_logging
@@ -29,6 +30,5 @@ def _clean_up_after_revoke(request: Any = None, **_: Any) -> None:
     """A revoked task calls no error callback: send the run to cleanup ourselves."""
     args = getattr(request, "args", None) or []
     if request is not None and str(request.task).startswith("forkyard.") and args and isinstance(args[0], str):
-        from workers.tasks import cleanup  # here, since the tasks import this module's app
-
-        cleanup.si(args[0]).set(queue="gc", countdown=1).apply_async()
+        # By name: the tasks import the application, which imports this module.
+        current_app.send_task("forkyard.cleanup", args=(args[0],), queue="gc", countdown=1)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import QueueUnavailable, SpecError
+from orchestrator.experiments.load import load
 from orchestrator.experiments.plan import plan
-from orchestrator.experiments.spec import Experiment, load
+from orchestrator.experiments.spec import Experiment
 from orchestrator.isolation.archive import pack_folder
 from orchestrator.steps.context import Context
 from orchestrator.store import ExperimentRow

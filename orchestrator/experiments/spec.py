@@ -1,6 +1,6 @@
 """The experiment file: what to run, how often, against which baseline, and what decides.
 
-`load` reads and checks a file; `Experiment.to_json` is the normalised form that is stored, free of secrets and
+`load.load` reads and checks a file; `Experiment.to_json` is the normalised form that is stored, free of secrets and
 of machine paths; `Experiment.from_json` reads that form back without looking at any file.
 """
 
@@ -15,9 +15,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
 from orchestrator.errors import SpecError
-from orchestrator.experiments.document import read_document
-from orchestrator.experiments.meaning import check_meaning
-from orchestrator.experiments.problems import first_problem, near_miss
+from orchestrator.experiments.problems import near_miss
 from orchestrator.experiments.values import (
     MAX_SEED,
     Argv,
@@ -173,19 +171,3 @@ class Experiment(_Model):
             return cls.model_validate(fields, context={"stored": True})
         except ValueError as exc:
             raise SpecError("the stored experiment cannot be read") from exc
-
-
-def load(path: Path | str, *, only: Sequence[str] = ()) -> Experiment:
-    """Read, check and normalise an experiment file; `only` keeps some of its variants.
-
-    Raises SpecError with file, line, what is wrong and a suggestion: one mistake at a time, the first in the file.
-    """
-    document = read_document(Path(path))
-    if not isinstance(document.values, dict):
-        raise document.error((), "the file must hold 'key: value' lines, beginning with 'experiment: a-name'")
-    try:
-        experiment = Experiment.model_validate(document.values)
-    except ValidationError as exc:
-        raise first_problem(exc, document, Experiment) from None
-    check_meaning(experiment, document, beside=Path(path).parent)
-    return experiment.only(only)

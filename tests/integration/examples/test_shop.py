@@ -20,8 +20,9 @@ from orchestrator.agents import command
 from orchestrator.agents.environment import agent_environment
 from orchestrator.agents.result import AgentResult, read_result
 from orchestrator.agents.sql import copy_migrations
+from orchestrator.experiments.load import load
 from orchestrator.experiments.plan import run_seed
-from orchestrator.experiments.spec import Experiment, load
+from orchestrator.experiments.spec import Experiment
 from orchestrator.migrations.apply import apply_migration
 from orchestrator.migrations.files import Migration
 from orchestrator.migrations.fixers import RULES

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import SpecError
-from orchestrator.experiments.spec import AgentKind, EnvironmentReference, Experiment, load
+from orchestrator.experiments.load import load
+from orchestrator.experiments.spec import AgentKind, EnvironmentReference, Experiment
 from orchestrator.runs import Promote
 
 GOOD = """\
