@@ -41,6 +41,7 @@ from orchestrator.app import open_context
 from orchestrator.app.embedded import Concurrency, bring_up, stack_of, take_down
 from orchestrator.app.submit import submit
 from orchestrator.cli.setup import write_config
+from orchestrator.devstack.status import ServiceState
 from orchestrator.settings import Settings, load
 from orchestrator.steps.context import Context
 from workers.app import app as forkyard_app
@@ -187,7 +188,6 @@ def installation(folder: Path, *, durable: bool) -> Iterator[Yard]:
     """An embedded stack with both sets of workers and one project, whose target and fork host are never asked."""
     config = folder / "forkyard.toml"
     write_config(config, embedded=True)
-    # Small values that fit the short life: nothing here may be rescued while it is measured.
     os.environ["FORKYARD_CONFIG"] = str(config)
     try:
         settings = bring_up(load(config), bound_to_caller=True, disposable=not durable)
@@ -196,7 +196,7 @@ def installation(folder: Path, *, durable: bool) -> Iterator[Yard]:
         record_project(context)
         bare.app.backend.on_task_call = lambda *_: None
         for app in (bare.app, forkyard_app):
-            wait_until_ready(app)
+            wait_until_ready(app, settings)
         status = stack_of(settings).status()
         servers = {name: [int(status.service(name).pid or 0)] for name in ("postgres", "valkey")}
         yield Yard(folder=folder, settings=settings, context=context, processes={"workers": [*roots.values()], **servers})
@@ -235,10 +235,13 @@ def record_project(context: Context) -> None:
     context.store.projects.seal_baseline(baseline.id, fingerprint="sha256:b", target_fingerprint="sha256:t")
 
 
-def wait_until_ready(app: Celery) -> None:
+def wait_until_ready(app: Celery, settings: Settings) -> None:
     give_up = time.monotonic() + LIMIT_SECONDS
     while len(app.control.ping(timeout=1) or ()) < 3:
-        if time.monotonic() > give_up:
+        ended = [one for one in stack_of(settings).status().services if one.state is not ServiceState.RUNNING]
+        for one in ended:
+            note(one.log.read_text(encoding="utf-8", errors="replace")[-2000:] if one.log else "")
+        if ended or time.monotonic() > give_up:
             raise SystemExit(f"the workers of {app.main} did not start")
 
 
@@ -277,7 +280,7 @@ def describe_yard(yard: Yard, rounds: int, *, durable: bool) -> dict[str, object
         postgres = str(connection.info.server_version)
     return {
         "postgres": postgres,
-        "valkey": yard.context.dispatcher and bare.app.backend.client.info("server").get("valkey_version", "?"),
+        "valkey": bare.app.backend.client.info("server").get("valkey_version", "?"),
         "fsync": "on" if durable else "off",
         "valkey_appendfsync": "everysec",
         "runs": RUNS,

@@ -143,7 +143,15 @@ class Settings(BaseSettings):
 
     @property
     def secrets_file(self) -> Path:
-        return self.state_dir / SECRETS_NAME
+        return _secrets_file(self.state_dir)
+
+    def secrets_version(self) -> tuple[int, int] | None:
+        """Another one after every change of the secrets file: a long-lived process then loads its settings anew."""
+        try:
+            found = self.secrets_file.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
 
     def project_secrets(self, name: str) -> ProjectSecrets:
         return self.projects.get(name.replace("-", "_")) or self.projects.get(name) or ProjectSecrets()
@@ -183,15 +191,19 @@ def load(config: Path | None = None) -> Settings:
     base = path.parent if path else Path.cwd()
     state = Path(os.environ.get("FORKYARD_STATE_DIR") or values.get("state_dir") or ".forkyard").expanduser()
     values["state_dir"] = state if state.is_absolute() else base / state
-    named = os.environ.get("FORKYARD_SECRETS")
-    secrets = Path(named) if named else values["state_dir"] / SECRETS_NAME
-    if named or secrets.exists():
+    secrets = _secrets_file(values["state_dir"])
+    if os.environ.get("FORKYARD_SECRETS") or secrets.exists():
         _refuse_open_file(secrets)
         values = _merge(values, _read_toml(secrets))
     try:
         return Settings(**values)
     except ValidationError as exc:
         raise SettingsError(_sentence(exc, path)) from None
+
+
+def _secrets_file(state_dir: Path) -> Path:
+    named = os.environ.get("FORKYARD_SECRETS")
+    return Path(named) if named else state_dir / SECRETS_NAME
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

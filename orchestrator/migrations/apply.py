@@ -53,8 +53,8 @@ def apply_migration(
     `max_tries` bounds the attempts in all, the text as written included; an unusable answer of a fixer is an
     attempt too. `on_attempt` hears of each attempt once it is over (rolled back or committed), outside of any
     transaction. `before_commit` hears of a text that ran, with its transaction's id, right before the commit: who
-    writes both down can learn after a crash, from pg_xact_status, whether it was committed. A statement that fails is an outcome, not an exception; fixers that give the text of an earlier
-    attempt count as having no idea.
+    writes both down can learn after a crash whether it was committed (see `committed`). A statement that fails is
+    an outcome, not an exception; fixers that give the text of an earlier attempt count as having no idea.
 
     `conn` may be in either autocommit mode but must be idle; it is left idle, and settings that the migration
     changed for the session are set back. Raises ProviderUnavailable when the connection is lost: then the caller

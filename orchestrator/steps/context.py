@@ -68,15 +68,18 @@ class Context:
     installation: str
     owner: str
     host: str
-    _providers: dict[int, Provider] = field(default_factory=dict)
+    _providers: dict[tuple[str, str, int], Provider] = field(default_factory=dict, repr=False)
 
     def provider(self, project: Project) -> Provider:
-        """The provider of the project's forks, with the host's password from this process's settings."""
-        if project.id not in self._providers:
-            password = self.settings.project_secrets(project.name).host_password
-            host = with_password(project.host_conninfo, password)
-            self._providers[project.id] = self.make_provider(project.provider, host, project.agent_connections)
-        return self._providers[project.id]
+        """The provider of the project's forks, with the host's password from this process's settings.
+
+        Kept for the next call, as long as neither project nor password change.
+        """
+        password = self.settings.project_secrets(project.name).host_password
+        made_from = (project.provider, with_password(project.host_conninfo, password), project.agent_connections)
+        if made_from not in self._providers:
+            self._providers[made_from] = self.make_provider(*made_from)
+        return self._providers[made_from]
 
     def target_conninfo(self, project: Project) -> str:
         """The target's connection string, password included."""
