@@ -40,8 +40,10 @@ def cancel(context: Context, run_id: str) -> Run:
         _end(context, run, Ending.cancelled())
     elif state is not None and run.owner is None and run.verdict is None:
         # Nobody works on it: it is parked, or its message is under way and will find it ended.
-        context.publish(context.store.runs.finish(run.id, Ending.cancelled()), run.id)
-        _release_all(context, run, "the run is cancelled")
+        finished = context.store.runs.finish(run.id, Ending.cancelled(), only_idle=True)
+        context.publish(finished, run.id)
+        if finished is not None:
+            _release_all(context, run, "the run is cancelled")
     return context.store.runs.get(run_id)
 
 

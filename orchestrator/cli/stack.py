@@ -12,7 +12,7 @@ from orchestrator.app.embedded import Concurrency, bring_up, stack_of, start_wor
 from orchestrator.cli.output import Json, call, emit, out, seconds, table
 from orchestrator.cli.setup import write_config
 from orchestrator.devstack.status import StackStatus
-from orchestrator.settings import CONFIG_NAME
+from orchestrator.settings import CONFIG_NAME, Settings
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,7 +36,7 @@ def up(
         settings = call.settings()
     settings = bring_up(settings)
     status = start_workers(settings, concurrency=Concurrency(agents=agents)) if workers else stack_of(settings).status()
-    emit(_data(status), as_json, _render)
+    emit(_data(settings, status), as_json, _render)
 
 
 def down(
@@ -49,7 +49,8 @@ def down(
 
     Example: forkyard down
     """
-    emit(_data(take_down(call.settings(), destroy=destroy)), as_json, _render)
+    settings = call.settings()
+    emit(_data(settings, take_down(settings, destroy=destroy)), as_json, _render)
 
 
 def ps(as_json: Json = False) -> None:
@@ -58,19 +59,20 @@ def ps(as_json: Json = False) -> None:
     Example: forkyard ps
     """
     settings = call.settings()
-    data = _data(stack_of(settings).status())
+    data = _data(settings, stack_of(settings).status())
     if settings.flower.password is not None:
         data["flower_login"] = f"{settings.flower.user} (password in {settings.secrets_file})"
     emit(data, as_json, _render)
 
 
-def _data(status: StackStatus) -> dict[str, Any]:
-    services = [{**asdict(service), "state": service.state.value} for service in status.services]
+def _data(settings: Settings, status: StackStatus) -> dict[str, Any]:
+    theirs = () if settings.embedded else ("postgres", "valkey")  # the user's own servers are not ours to list
+    services = [{**asdict(s), "state": s.state.value} for s in status.services if s.name not in theirs]
     for service in services:
         service["log"] = str(service["log"]) if service["log"] else None
     return {
         "services": services,
-        "cloning": status.cloning,
+        "cloning": status.cloning if settings.embedded else "",
         "notes": list(status.notes),
         "state_dir": str(status.state_dir),
     }
@@ -81,7 +83,8 @@ def _render(data: dict[str, Any]) -> None:
         (s["name"], s["state"], s["pid"], s["address"] or "–", seconds(s["uptime_seconds"])) for s in data["services"]
     ]
     out.print(table(("service", "state", "pid", "address", "uptime"), rows))
-    out.print(f"Forks are made by {data['cloning']}.", markup=False)
+    if data["cloning"]:
+        out.print(f"Forks: {data['cloning']}.", markup=False)
     for note in data["notes"]:
         out.print(note, markup=False)
     if "flower_login" in data:

@@ -112,12 +112,19 @@ class Runs(Table):
         self._all("check", run_id=run_id, names=names, oks=oks, details=details)
 
     def finish(
-        self, run_id: str, ending: Ending, *, claim: Claim | None = None, dispatch_seconds: float = 30
+        self,
+        run_id: str,
+        ending: Ending,
+        *,
+        claim: Claim | None = None,
+        only_idle: bool = False,
+        dispatch_seconds: float = 30,
     ) -> Finished | None:
         """The one terminal (or resting) transition: frees the slot and wakes parked runs in the same transaction.
 
         None if the run already rests or is finished (so a second call does nothing). With a claim, raises Fenced if
-        a newer epoch owns the run; without one, it fences out whoever works on it.
+        a newer epoch owns the run; without one, it fences out whoever works on it. With `only_idle` nothing happens
+        while somebody works on it, or once it settles (a merge may be on its way).
         """
         with self._database.transaction() as connection:
             self._row(connection, "lock_project", {"run_id": run_id})
@@ -128,6 +135,7 @@ class Runs(Table):
                 "reason": ending.reason,
                 "sources": [state.value for state in ending.sources],
                 "epoch": claim.epoch if claim else None,
+                "idle": only_idle,
                 "outcome": "done" if claim else "ended",
             }
             ended = self._row(connection, "finish", values)

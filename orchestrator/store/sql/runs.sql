@@ -160,6 +160,7 @@ WITH ended AS (
         finished_at = CASE WHEN %(to)s IN ('merged', 'discarded', 'failed', 'cancelled') THEN now() END
     WHERE id = %(run_id)s AND state = ANY (%(sources)s::run_state[])
       AND (%(epoch)s::int IS NULL OR (epoch = %(epoch)s AND owner IS NOT NULL))
+      AND (NOT %(idle)s OR (owner IS NULL AND state <> 'settling'))
     RETURNING id, epoch, experiment_id, project_id, continuation
 ), attempt AS (
     UPDATE step_attempts a SET finished_at = clock_timestamp(), outcome = %(outcome)s, reason = %(reason)s
