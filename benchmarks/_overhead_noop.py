@@ -6,11 +6,10 @@ of provision and settle, against a provider that does nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from orchestrator.app import context as composition
-from orchestrator.forks.base import Capabilities, Finding, Found, Login, Provider, Resource, Stamp
+from orchestrator.forks.base import Resource
 from orchestrator.runs import Ending, Step
 from orchestrator.steps import environment, pipeline
 from orchestrator.steps.context import Context
@@ -21,41 +20,18 @@ from workers.app import app
 __all__ = ["app"]
 
 
-class NullProvider(Provider):
-    """Answers at once and does nothing."""
+class NullProvider:
+    """Answers at once and does nothing: the calls that provision and settle make of a provider."""
 
-    name = "null"
-    capabilities = Capabilities(
-        pool=False, physical_identity=False, expires_by_itself=False, transactional_ddl=False
-    )
-
-    def create_baseline(self, name: str, *, source: str, stamp: Stamp) -> None: ...
-    def destroy_baseline(self, name: str) -> None: ...
-    def create(self, name: str, *, baseline: str, stamp: Stamp) -> None: ...
-    def open(self, name: str, *, stamp: Stamp) -> None: ...
-    def close(self, name: str) -> None: ...
-    def destroy(self, name: str) -> None: ...
-
-    def baseline_conninfo(self, name: str) -> str:
-        return ""
-
-    def inspect_conninfo(self, name: str) -> str:
-        return ""
-
-    def conninfo(self, name: str, login: Login) -> str:
-        return ""
+    def create(self, *_: object, **__: object) -> None: ...
+    def open(self, *_: object, **__: object) -> None: ...
+    def destroy(self, *_: object, **__: object) -> None: ...
 
     def resources(self, name: str) -> tuple[Resource, ...]:
         return Resource(kind="database", name=name), Resource(kind="role", name=name)
 
-    def present(self, name: str) -> frozenset[Resource]:
+    def present(self, *_: object) -> frozenset[Resource]:
         return frozenset()
-
-    def list(self) -> Iterable[Found]:
-        return ()
-
-    def check(self) -> Iterable[Finding]:
-        return ()
 
 
 def without_work(step: Step, real: Act) -> Act:

@@ -134,6 +134,7 @@ def main() -> int:
             settings[f"{place}_copies"] = describe_cloning(folder)
             settings[f"{place}_rounds"] = {size.label: size.rounds for size in sizes}
             measure_place(place, folder, scratch, sizes, results, settings)
+    settings["load_at_end"] = [round(load, 2) for load in os.getloadavg()]
     settings["seconds"] = round(time.monotonic() - began, 1)
     report = summarise(results, settings)
     print(json.dumps(report, indent=2) if options.json else as_text(report))

@@ -27,9 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
 if __package__ in (None, ""):
-    sys.path.insert(0, str(ROOT))
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import psycopg
 from celery import Celery
@@ -46,6 +45,7 @@ from orchestrator.settings import Settings, load
 from orchestrator.steps.context import Context
 from workers.app import app as forkyard_app
 
+ROOT = Path(__file__).resolve().parent.parent
 RUNS = 50
 STEPS = 6
 SIZE = Concurrency(agents=2, steps=2, gc=1)
@@ -199,7 +199,9 @@ def installation(folder: Path, *, durable: bool) -> Iterator[Yard]:
             wait_until_ready(app, settings)
         status = stack_of(settings).status()
         servers = {name: [int(status.service(name).pid or 0)] for name in ("postgres", "valkey")}
-        yield Yard(folder=folder, settings=settings, context=context, processes={"workers": [*roots.values()], **servers})
+        yield Yard(
+            folder=folder, settings=settings, context=context, processes={"workers": [*roots.values()], **servers}
+        )
         context.store.close()
     finally:
         take_down(load(config), destroy=True)

@@ -89,7 +89,7 @@ TRANSITIONS: dict[RunState, frozenset[RunState]] = {
         {RunState.MERGED, RunState.DISCARDED, RunState.CANDIDATE, RunState.HELD},
     ),
     RunState.CANDIDATE: frozenset({RunState.SETTLING, RunState.DISCARDED, RunState.CANCELLED}),
-    RunState.HELD: frozenset({RunState.SETTLING, RunState.DISCARDED, RunState.CANCELLED}),
+    RunState.HELD: frozenset({RunState.SETTLING, RunState.MERGED, RunState.DISCARDED, RunState.CANCELLED}),
     RunState.MERGED: frozenset(),
     RunState.DISCARDED: frozenset(),
     RunState.FAILED: frozenset(),

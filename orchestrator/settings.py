@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import stat
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeGuard, get_args
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -233,8 +234,29 @@ def _merge(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
 
 def _sentence(exc: ValidationError, path: Path | None) -> str:
     first = exc.errors(include_input=False, include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or "settings"
-    return f"{path or 'The environment'}: {where}: {first['msg']}."
+    where = ".".join(str(part) for part in first["loc"])
+    file = path or "The environment"
+    if first["type"] == "extra_forbidden":
+        close = get_close_matches(str(first["loc"][-1]), _keys(first["loc"][:-1]), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else "; `forkyard init` in an empty folder shows them all."
+        return f"{file}: unknown key {where!r}{hint}"
+    if first["type"] == "missing":
+        return f"{file}: the key {where!r} is missing."
+    return f"{file}: {where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}."
+
+
+def _keys(section: tuple[str | int, ...]) -> list[str]:
+    """What may stand at the top of the configuration, or in one of its sections."""
+    sections = {
+        name: next((kind for kind in (field.annotation, *get_args(field.annotation)) if _is_section(kind)), None)
+        for name, field in Settings.model_fields.items()
+    }
+    found = sections.get(str(section[0])) if section else Settings
+    return list(found.model_fields) if found else []
+
+
+def _is_section(kind: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def workspace_root(settings: Settings) -> Path:

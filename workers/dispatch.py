@@ -8,7 +8,6 @@ from typing import Any
 
 from celery.canvas import Signature
 from kombu.exceptions import OperationalError
-from kombu.utils.json import loads
 from redis.exceptions import RedisError
 
 from orchestrator.errors import QueueUnavailable
@@ -16,7 +15,7 @@ from orchestrator.forks.base import Finding
 from orchestrator.secrets import redact
 from orchestrator.settings import Settings
 from workers.app import app, configure
-from workers.canvas import batch, run_chain
+from workers.canvas import batch, rest_of, run_chain
 from workers.health import examine
 from workers.tasks import summarise
 
@@ -33,9 +32,9 @@ class CeleryDispatcher:
         _publish(batch(experiment_id, run_ids))
 
     def resume(self, run_id: str, continuation: str | None, *, steps_done: int) -> None:
-        """The stored message again, or a new chain of the steps that are left."""
+        """What is left of the stored message, or a new chain of the steps that are left."""
         if continuation:
-            _publish(app.signature(loads(continuation)))  # type: ignore[no-untyped-call]
+            _publish(rest_of(continuation, steps_done=steps_done))
         else:
             _publish(run_chain(run_id, steps_done=steps_done))
 

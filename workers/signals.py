@@ -29,6 +29,8 @@ def _hide_memory(**_: Any) -> None:
 def _clean_up_after_revoke(request: Any = None, **_: Any) -> None:
     """A revoked task calls no error callback: send the run to cleanup ourselves."""
     args = getattr(request, "args", None) or []
-    if request is not None and str(request.task).startswith("forkyard.") and args and isinstance(args[0], str):
+    # An expired sweep is revoked too; its argument is the sweep's name, not a run.
+    of_run = request is not None and str(request.task).startswith("forkyard.") and request.task != "forkyard.sweep"
+    if of_run and args and isinstance(args[0], str):
         # By name: the tasks import the application, which imports this module.
         current_app.send_task("forkyard.cleanup", args=(args[0],), queue="gc", countdown=1)

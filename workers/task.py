@@ -40,12 +40,16 @@ class ForkyardTask(Task):
         raise failure from None
 
 
-def settle_outcome(outcome: Outcome) -> None:
-    """Let the chain go on, or leave the run to its owner (a parked or claimed run continues from the registry)."""
-    if outcome is Outcome.IGNORED:
+def settle_outcome(task: ForkyardTask, outcome: Outcome) -> None:
+    """Let the chain go on; or end this message here, done, because the registry keeps the rest of a parked run's
+    chain; or leave the run to its owner."""
+    if outcome is Outcome.PARKED:
+        task.request.chain = None
+    elif outcome is Outcome.IGNORED:
         raise Ignore
 
 
 def options(**more: Any) -> dict[str, Any]:
-    """Options that every task shares: `bind=True` makes an error callback a message of its own."""
-    return {"bind": True, "base": ForkyardTask, "ignore_result": False, **more}
+    """Options that every task shares: `bind=True` makes an error callback a message of its own. How a task went is in
+    the registry, so no result is stored (two round trips a task); the chord counts its parts all the same."""
+    return {"bind": True, "base": ForkyardTask, "ignore_result": True, **more}

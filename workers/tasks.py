@@ -21,7 +21,7 @@ HOUR = 3600
 def acquire(self: ForkyardTask, run_id: str) -> None:
     """Take one of the project's slots, or park."""
     try:
-        settle_outcome(acquire_slot(context(), run_id, self.continuation()))
+        settle_outcome(self, acquire_slot(context(), run_id, self.continuation()))
     except (Ignore, Retry):
         raise
     except Exception as exc:
@@ -30,7 +30,7 @@ def acquire(self: ForkyardTask, run_id: str) -> None:
 
 def _step(task: ForkyardTask, step: Step, run_id: str) -> None:
     try:
-        settle_outcome(perform(context(), STAGES[step], run_id, task.continuation()))
+        settle_outcome(task, perform(context(), STAGES[step], run_id))
     except (Ignore, Retry):
         raise
     except Exception as exc:
@@ -85,7 +85,7 @@ def summarise(self: ForkyardTask, experiment_id: int) -> None:
         self.guard(exc)
 
 
-@app.task(name="forkyard.sweep", **options(time_limit=HOUR, ignore_result=True))
+@app.task(name="forkyard.sweep", **options(time_limit=HOUR))
 def sweep(self: ForkyardTask, name: str) -> None:
     """One pass of a sweep."""
     try:

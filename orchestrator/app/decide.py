@@ -18,7 +18,7 @@ def promote(context: Context, run_id: str, *, reason: str = "a person promoted i
     dispatch_seconds = context.settings.worker.dispatch_seconds
     if not context.store.runs.begin_promotion(run.id, reason=reason, dispatch_seconds=dispatch_seconds):
         raise NotPossible(f"Run {run.id} is {run.state}: only held runs and candidates can be promoted.")
-    context.dispatcher.resume(run.id, None, steps_done=5)
+    context.send_promoted(run.id)
 
 
 def discard(context: Context, run_id: str, *, reason: str = "a person discarded it") -> Run:
@@ -26,7 +26,7 @@ def discard(context: Context, run_id: str, *, reason: str = "a person discarded 
     run = context.store.runs.get(run_id)
     if run.state not in RESTING:
         raise NotPossible(f"Run {run.id} is {run.state}: only held runs and candidates can be discarded.")
-    _end(context, run, Ending.discarded(reason))
+    _end(context, run, run.state, Ending.discarded(reason))
     return context.store.runs.get(run_id)
 
 
@@ -36,8 +36,8 @@ def cancel(context: Context, run_id: str) -> Run:
     if run.finished:
         raise NotPossible(f"Run {run.id} is {run.state} already.")
     state = context.store.runs.request_cancel(run.id)
-    if state in RESTING:
-        _end(context, run, Ending.cancelled())
+    if state is not None and state in RESTING:
+        _end(context, run, state, Ending.cancelled())
     elif state is not None and run.owner is None and run.verdict is None:
         # Nobody works on it: it is parked, or its message is under way and will find it ended.
         finished = context.store.runs.finish(run.id, Ending.cancelled(), only_idle=True)
@@ -61,11 +61,14 @@ def _quietly(act: Callable[[Context, str], Run], context: Context, run_id: str) 
         return context.store.runs.get(run_id)
 
 
-def _end(context: Context, run: Run, ending: Ending) -> None:
-    if run.state is RunState.HELD:
+def _end(context: Context, run: Run, state: RunState, ending: Ending) -> None:
+    if state is RunState.HELD:
         # An earlier attempt to merge may still be on its way: after this it can no longer commit.
         ending = close_marker(context, context.store.projects.by_id(run.project_id), run.id) or ending
-    context.publish(context.store.runs.finish(run.id, ending))
+    finished = context.store.runs.finish(run.id, ending, seen=state)
+    if finished is None:
+        raise NotPossible(f"Run {run.id} is no longer {state}: somebody else decided at the same moment.")
+    context.publish(finished)
     _release_all(context, run, ending.reason)
 
 

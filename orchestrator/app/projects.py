@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import psycopg
@@ -13,6 +14,8 @@ from orchestrator.merge.target import check_target
 from orchestrator.secrets import redact, split_password, split_url_password
 from orchestrator.steps.context import Context
 from orchestrator.store import Project
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +41,14 @@ def add_project(context: Context, request: ProjectRequest) -> Project:
     then nothing is recorded.
     """
     _check(request)
+    # Raises for an unknown provider; connects to nothing yet.
+    context.make_provider(request.provider, request.host, request.agent_connections)
     target, target_password = _split(request.target, "target")
     host, host_password = _split(request.host, "host")
     redis_url, redis_password = split_url_password(request.redis) if request.redis else (None, None)
-    failed = next((finding for finding in check_target(request.target) if not finding.ok), None)
-    if failed is not None:
-        raise PrivilegeMissing(f"target: {failed.detail} {failed.fix}".strip())
-    _install_marker(request.target)
+    _check_target(request)
     _check_host(context, request)
+    _install_marker(request.target)
     passwords = {"target_password": target_password, "host_password": host_password, "redis_password": redis_password}
     _save_passwords(context, request.name, passwords)
     return context.store.projects.save(
@@ -63,6 +66,8 @@ def add_project(context: Context, request: ProjectRequest) -> Project:
 
 
 def _check(request: ProjectRequest) -> None:
+    if not _NAME.fullmatch(request.name):
+        raise SettingsError(f"A project's name is 1 to 40 of a-z, 0-9 and '-', not {request.name!r}.")
     bounds = {
         "parallel": (request.max_parallel, 1, 256),
         "ttl": (request.ttl_seconds, 60, 90 * 86400),
@@ -81,11 +86,23 @@ def _split(conninfo: str, what: str) -> tuple[str, str | None]:
         raise SettingsError(f"--{what} is not a PostgreSQL address: {str(exc).strip()}") from None
 
 
+def _check_target(request: ProjectRequest) -> None:
+    failed = next((finding for finding in check_target(request.target) if not finding.ok), None)
+    if failed is None:
+        return
+    if failed.subject == "connection":
+        raise TargetUnreachable(f"{failed.detail[:1].upper()}{failed.detail[1:]}")
+    raise PrivilegeMissing(f"The target is not ready: {failed.detail}; {failed.fix}.")
+
+
 def _check_host(context: Context, request: ProjectRequest) -> None:
     provider = context.make_provider(request.provider, request.host, request.agent_connections)
     failed = next((finding for finding in provider.check() if not finding.ok), None)
-    if failed is not None:
-        raise PrivilegeMissing(f"fork host: {failed.detail} {failed.fix}".strip())
+    if failed is None:
+        return
+    if failed.subject == "fork host":
+        raise TargetUnreachable(failed.detail)
+    raise PrivilegeMissing(f"The fork host is not ready: {failed.detail}; {failed.fix.rstrip('.')}.")
 
 
 def _install_marker(target: str) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from orchestrator.errors import ForkyardError
+from orchestrator.errors import ForeignResource, ForkyardError, UserError
 from orchestrator.maintenance.sweep import Finding
 from orchestrator.runs import Ending, EnvironmentState, RunState
 from orchestrator.secrets import redact
 from orchestrator.steps.context import Context
 from orchestrator.steps.environment import release
-from orchestrator.store import Environment
+from orchestrator.steps.settle import close_marker
+from orchestrator.store import Environment, Run
 
 NAME = "expire"
 
@@ -21,6 +22,8 @@ def run_once(context: Context, dry_run: bool, *, older_than_seconds: int | None 
     age = sweeps.older_than_seconds if older_than_seconds is None else older_than_seconds
     for environment in context.store.environments.due(older_than_seconds=age, limit=sweeps.max_deletions):
         yield _release(context, environment, dry_run)
+    for run in context.store.runs.held_too_long(limit=sweeps.max_deletions):
+        yield _end_held_run(context, run, dry_run)
     for baseline in context.store.projects.unfinished_baselines(older_than_seconds=age, limit=sweeps.max_deletions):
         yield _release_baseline(context, baseline.id, baseline.name, baseline.state, dry_run)
 
@@ -29,8 +32,10 @@ def _release(context: Context, environment: Environment, dry_run: bool) -> Findi
     reason = _reason(environment)
     action = "would release"
     if not dry_run:
-        action = "released" if release(context, environment, reason=reason) else "left (see the log)"
-        _end_held_run(context, environment)
+        try:
+            action = "released" if release(context, environment, reason=reason) else "left (see the log)"
+        except ForeignResource as exc:  # one that is not ours must not keep the sweep from those that are
+            action = f"left: {redact(str(exc))}"
     return Finding(sweep=NAME, kind="environment", name=environment.name, action=action, reason=reason)
 
 
@@ -42,13 +47,18 @@ def _reason(environment: Environment) -> str:
     return "nothing needs it any more"
 
 
-def _end_held_run(context: Context, environment: Environment) -> None:
+def _end_held_run(context: Context, run: Run, dry_run: bool) -> Finding:
     """A held run waits for a person until its time to live is over, not for ever."""
-    if environment.run_id is None or environment.expires_at > datetime.now(UTC):
-        return
-    if context.store.runs.get(environment.run_id).state is RunState.HELD:
-        ended = context.store.runs.finish(environment.run_id, Ending.discarded("nobody decided before it expired"))
-        context.publish(ended)
+    ending, action = Ending.discarded("nobody decided before it expired"), "would end"
+    if not dry_run:
+        try:
+            # An earlier attempt to merge may still be on its way: after this it can no longer commit.
+            ending = close_marker(context, context.store.projects.by_id(run.project_id), run.id) or ending
+            context.publish(context.store.runs.finish(run.id, ending, seen=RunState.HELD))
+            action = f"ended as {ending.to}"
+        except UserError as exc:
+            action = f"left: {redact(str(exc))}"
+    return Finding(sweep=NAME, kind="run", name=run.id, action=action, reason="nobody decided before it expired")
 
 
 def _release_baseline(context: Context, baseline_id: int, name: str, state: str, dry_run: bool) -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from orchestrator.errors import ForeignResource, ForkyardError
+from orchestrator.errors import ForeignResource, ForkyardError, ProviderError, UserError
 from orchestrator.forks.base import Found, Provider
 from orchestrator.forks.names import parse_name, short_installation
 from orchestrator.maintenance.sweep import Finding
@@ -23,7 +23,11 @@ def run_once(context: Context, dry_run: bool) -> Iterator[Finding]:
     for project in projects:
         hosts.setdefault((project.provider, project.host_conninfo), []).append(project)
     for sharing in hosts.values():
-        yield from _one_host(context, sharing, dry_run)
+        try:
+            yield from _one_host(context, sharing, dry_run)
+        except (ProviderError, UserError) as exc:  # one host that does not answer must not hide the others
+            reason = redact(str(exc))
+            yield Finding(sweep=NAME, kind="provider", name=sharing[0].name, action="left", reason=reason)
 
 
 def _one_host(context: Context, sharing: list[Project], dry_run: bool) -> Iterator[Finding]:
@@ -76,7 +80,8 @@ def _lost(
     for project in sharing:
         for row in context.store.environments.open(project.id):
             missing = row["name"] not in listed and row["state"] == "ready" and row["ready_at"] < looked_at
-            if not missing:
+            # A listing is a moment, and clocks differ: before a fork is given up its provider is asked for it alone.
+            if not missing or context.provider(project).present(row["name"]):
                 continue
             if not dry_run:
                 context.store.environments.lost(row["id"], reason="the provider no longer lists it")

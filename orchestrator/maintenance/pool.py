@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from orchestrator.errors import ProviderError, UserError
 from orchestrator.maintenance.sweep import Finding
+from orchestrator.secrets import redact
 from orchestrator.steps.context import Context
 from orchestrator.steps.environment import provide_for_pool, release
 
@@ -25,6 +27,11 @@ def run_once(context: Context, dry_run: bool) -> Iterator[Finding]:
             if not dry_run:
                 project = context.store.projects.by_id(row["project_id"])
                 baseline = context.store.projects.baseline(row["baseline_id"])
-                name = provide_for_pool(context, project, baseline).name
+                try:
+                    name = provide_for_pool(context, project, baseline).name
+                except (ProviderError, UserError) as exc:  # one project's host must not keep the others' pools empty
+                    reason = redact(str(exc))
+                    yield Finding(sweep=NAME, kind="environment", name=name, action="failed", reason=reason)
+                    break
             action = "would make" if dry_run else "made"
             yield Finding(sweep=NAME, kind="environment", name=name, action=action, reason="the pool is not full")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import structlog
 
 from orchestrator.agents.process import end_leftovers
-from orchestrator.errors import ForkyardError
+from orchestrator.errors import ForkyardError, QueueUnavailable, RegistryUnavailable
 from orchestrator.maintenance.sweep import Finding
 from orchestrator.runs import RESTING, Ending, RunState
 from orchestrator.secrets import redact
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 def run_once(context: Context, dry_run: bool) -> Iterator[Finding]:
     for run in context.store.runs.overdue(limit=LIMIT):
-        action = "would be sent on" if dry_run else rescue(context, run)
+        action = "would be sent on" if dry_run else _rescued(context, run)
         why = "its worker stopped answering" if run.owner else "its message did not arrive"
         yield Finding(sweep=NAME, kind="run", name=run.id, action=action, reason=why)
     if dry_run:
@@ -38,6 +38,17 @@ def run_once(context: Context, dry_run: bool) -> Iterator[Finding]:
         yield Finding(
             sweep=NAME, kind="experiment", name=str(experiment_id), action="summary sent", reason="its runs have ended"
         )
+
+
+def _rescued(context: Context, run: Run) -> str:
+    """One run's trouble must not keep the sweep from the others, pass after pass."""
+    try:
+        return rescue(context, run)
+    except (RegistryUnavailable, QueueUnavailable):
+        raise
+    except Exception as exc:
+        log.exception("a run cannot be rescued", run=run.id)
+        return f"left: {redact(str(exc))}"
 
 
 def cleanup(context: Context, run_id: str) -> None:
@@ -58,15 +69,16 @@ def cleanup(context: Context, run_id: str) -> None:
 def rescue(context: Context, run: Run, *, force: bool = False) -> str:
     """Send the run on, or end it; what was done, in words."""
     worker = context.settings.worker
+    environment = context.store.environments.current(run.id)
+    delay = min(MAX_DELAY_SECONDS, worker.dispatch_seconds * 2**run.rescues)
+    # Before anything is ended: what was read may be old, and a run that came back keeps its agent and its forks.
+    if not context.store.runs.postpone(run, delay_seconds=delay, force=force):
+        return "left: it came back"
     if run.process_group is not None and run.host == context.host:
-        environment = context.store.environments.current(run.id)
         folder = workspace_root(context.settings) / environment.name if environment is not None else None
         end_leftovers(run.id, run.process_group, workspace=folder)
     if run.step_tries >= worker.max_step_tries:
         return give_up(context, run, f"its step failed {run.step_tries} times; the last worker died")
-    delay = min(MAX_DELAY_SECONDS, worker.dispatch_seconds * 2**run.rescues)
-    if not context.store.runs.postpone(run, delay_seconds=delay, force=force):
-        return "left: it came back"
     context.store.runs.add_event(run.id, "rescue", f"sent on after step {run.steps_done}")
     context.dispatcher.resume(run.id, run.continuation, steps_done=run.steps_done)
     return "sent on"
@@ -80,9 +92,10 @@ def give_up(context: Context, run: Run, reason: str) -> str:
             ending = close_marker(context, context.store.projects.by_id(run.project_id), run.id) or ending
     except ForkyardError as exc:
         log.warning("cannot end the run yet", run=run.id, error=redact(str(exc)))
-        context.store.runs.postpone(run, delay_seconds=MAX_DELAY_SECONDS)
         return "left: the target does not answer"
-    finished = context.store.runs.finish(run.id, ending)
+    finished = context.store.runs.finish(run.id, ending, seen=run.state)
+    if finished is None:
+        return "left: it came back"
     for environment in context.store.environments.of_run(run.id):
         if environment.state.value in ("creating", "ready"):
             release(context, environment, reason=f"the run is {ending.to}")

@@ -65,9 +65,9 @@ def refusal(run_id: str, conflicts: Sequence[Conflict]) -> MergeRefused:
     """The error for these conflicts (at least one): context `conflicts` holds all, `report` the rendered ones."""
     tables = sorted({conflict.table for conflict in conflicts})
     rows = len({(conflict.table, conflict.key) for conflict in conflicts})
-    what = "1 row" if rows == 1 else f"{rows} rows"
+    what, are = ("1 row", "is") if rows == 1 else (f"{rows} rows", "are")
     return MergeRefused(
-        f"run {run_id} was not merged: {what} of {_listed(tables)} are in conflict with the target "
+        f"run {run_id} was not merged: {what} of {_listed(tables)} {are} in conflict with the target "
         f"(first: {conflicts[0].line()}); nothing was changed, discard the run or take a new baseline and run again",
         conflicts=tuple(conflicts),
         report=render(conflicts),

@@ -21,6 +21,7 @@ from orchestrator.settings import Settings
 from orchestrator.steps.connections import connect
 from orchestrator.steps.context import Context, Discard
 from orchestrator.steps.driver import Heartbeat
+from orchestrator.steps.environment import stamp_of
 from orchestrator.store import AttemptRow, Claim
 
 
@@ -32,10 +33,15 @@ def apply_migrations(context: Context, claim: Claim, heartbeat: Heartbeat) -> En
     environment = context.store.environments.current(run.id)
     if environment is None:
         raise Discard("The fork is gone, so its migrations cannot be applied.")
-    provider = context.provider(context.store.projects.by_id(run.project_id))
+    project = context.store.projects.by_id(run.project_id)
+    provider = context.provider(project)
     if context.settings.llm is None:
         context.store.runs.add_event(run.id, "fixers", "no language model is configured: rules only")
     fixers = fixers_for(context.settings)
+    if run.step_tries > 1:
+        # A worker died here, or was cut off: its session may still run a migration, whose locks would fail this try.
+        provider.close(environment.name)
+        provider.open(environment.name, stamp=stamp_of(context, project, environment))
     with connect(provider.conninfo(environment.name, Login.AGENT)) as connection:
         for row in pending:
             heartbeat.raise_if_stopped()

@@ -15,6 +15,7 @@ from orchestrator.experiments.spec import Experiment
 from orchestrator.forks.base import Finding, Provider
 from orchestrator.runs import Step
 from orchestrator.settings import Settings, with_password
+from orchestrator.steps.pulse import Pulse
 from orchestrator.store import Baseline, ExperimentRow, Finished, Project, Run, Store, Woken
 
 log = structlog.get_logger(__name__)
@@ -68,7 +69,11 @@ class Context:
     installation: str
     owner: str
     host: str
+    pulse: Pulse = field(init=False, repr=False)
     _providers: dict[tuple[str, str, int], Provider] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.pulse = Pulse(self.settings.worker.heartbeat_seconds)
 
     def provider(self, project: Project) -> Provider:
         """The provider of the project's forks, with the host's password from this process's settings.
@@ -109,10 +114,15 @@ class Context:
             if finished.batch_done:
                 self.dispatcher.summarise(finished.experiment_id)
 
+    def send_promoted(self, run_id: str) -> None:
+        """Send a run whose promotion is recorded to be merged. What is lost here is repaired by rescue."""
+        with _lost_is_repaired():
+            self.dispatcher.resume(run_id, None, steps_done=5)
+
     def send_woken(self, woken: Sequence[Woken]) -> None:
         with _lost_is_repaired():
             for one in woken:
-                self.dispatcher.resume(one.run_id, one.continuation, steps_done=0)
+                self.dispatcher.resume(one.run_id, one.continuation, steps_done=Step.ACQUIRE.number)
 
 
 @contextmanager

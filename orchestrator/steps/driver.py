@@ -6,7 +6,6 @@ leave this module are for the task queue: Retry asks for another try, the rest i
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -25,30 +24,29 @@ log = structlog.get_logger(__name__)
 
 
 class Outcome(Enum):
-    """What a task does next: DONE lets the chain go on, IGNORED leaves the run to whoever owns it."""
+    """What a task does next: DONE lets the chain go on, PARKED ends it here because the registry keeps what is left of
+    it, IGNORED leaves the run to whoever owns it."""
 
     DONE = auto()
+    PARKED = auto()
     IGNORED = auto()
 
 
 class Heartbeat:
-    """Extends a claim's lease from a thread of its own while a step acts, and learns of cancels and lost claims."""
+    """Extends a claim's lease while a step acts, from the process's pulse, and learns of cancels and lost claims."""
 
     def __init__(self, context: Context, claim: Claim) -> None:
         self._context = context
         self._claim = claim
-        self._end = threading.Event()
         self._cancel_requested = claim.run.cancel_requested_at is not None
         self._fenced = False
-        self._thread = threading.Thread(target=self._beat, name=f"heartbeat {claim.run.id}", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._context.pulse.add(self._beat)
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._end.set()
-        self._thread.join()
+        self._context.pulse.remove(self._beat)
 
     def should_stop(self) -> bool:
         """A person asked for the end, or a newer epoch owns the run."""
@@ -62,16 +60,17 @@ class Heartbeat:
             raise Cancelled()
 
     def _beat(self) -> None:
-        worker = self._context.settings.worker
-        while not self._end.wait(worker.heartbeat_seconds):
-            try:
-                asked = self._context.store.runs.heartbeat(self._claim, lease_seconds=worker.lease_seconds)
-                self._cancel_requested = self._cancel_requested or asked
-            except Fenced:
-                self._fenced = True
-                return
-            except ForkyardError as exc:
-                log.warning("heartbeat failed", run=self._claim.run.id, error=str(exc))
+        """A beat that is under way when the step commits finds no owner under its epoch, and writes nothing."""
+        if self._fenced:
+            return
+        lease_seconds = self._context.settings.worker.lease_seconds
+        try:
+            asked = self._context.store.runs.heartbeat(self._claim, lease_seconds=lease_seconds)
+            self._cancel_requested = self._cancel_requested or asked
+        except Fenced:
+            self._fenced = True
+        except ForkyardError as exc:
+            log.warning("heartbeat failed", run=self._claim.run.id, error=str(exc))
 
 
 Act = Callable[[Context, Claim, Heartbeat], "Ending | None"]
@@ -103,22 +102,25 @@ def perform(context: Context, stage: Stage, run_id: str, continuation: str | Non
     )
     if claim is None:
         return _without_claim(context, stage.step, run_id)
-    run = claim.run
-    cancel = run.cancel_requested_at is not None and run.ending is None
-    if cancel and not stage.runs_when_ending:
-        _commit(context, claim, stage.step, Ending.cancelled())
-        return Outcome.DONE
-    if run.ending is not None and not stage.runs_when_ending:
-        _commit(context, claim, stage.step, None, outcome="passed")
-        return Outcome.DONE
     try:
-        return _act(context, stage, claim)
+        _act(context, stage, claim)
     except Fenced:
         log.warning("fenced", run=run_id, step=stage.step, epoch=claim.epoch)
         return Outcome.IGNORED
+    return Outcome.DONE
 
 
-def _act(context: Context, stage: Stage, claim: Claim) -> Outcome:
+def _act(context: Context, stage: Stage, claim: Claim) -> None:
+    run = claim.run
+    if run.ending is not None and not stage.runs_when_ending:
+        _commit(context, claim, stage.step, None, outcome="passed")
+    elif run.cancel_requested_at is not None and not stage.runs_when_ending:
+        _commit(context, claim, stage.step, Ending.cancelled())
+    else:
+        _work(context, stage, claim)
+
+
+def _work(context: Context, stage: Stage, claim: Claim) -> None:
     ending: Ending | None
     try:
         with Heartbeat(context, claim) as heartbeat:
@@ -138,7 +140,6 @@ def _act(context: Context, stage: Stage, claim: Claim) -> Outcome:
         log.exception("unexpected error", run=claim.run.id, step=stage.step)
         ending = Ending.failed(redact(f"internal error in {stage.step}: {type(exc).__name__}: {exc}"))
     _commit(context, claim, stage.step, ending)
-    return Outcome.DONE
 
 
 def _commit(context: Context, claim: Claim, step: Step, ending: Ending | None, *, outcome: str = "done") -> None:

@@ -12,7 +12,7 @@ from orchestrator.runs import EnvironmentState
 from orchestrator.steps.connections import connect
 from orchestrator.steps.context import Context, Plan
 from orchestrator.steps.namespace import give_back
-from orchestrator.store import Baseline, Environment, Project
+from orchestrator.store import Baseline, Claim, Environment, Project, Run
 
 log = structlog.get_logger(__name__)
 
@@ -29,8 +29,16 @@ def provide(context: Context, plan: Plan) -> Environment:
         if environment is not None:
             return _open(context, plan, environment)
         environment = _intend(context, plan.project, plan.baseline, purpose="run", run_id=plan.run.id)
+    require_claim(context, plan.run)
     _make(context, plan.project, plan.baseline, environment)
     return _open(context, plan, environment)
+
+
+def require_claim(context: Context, run: Run) -> None:
+    """Raises Fenced where a newer epoch owns the run: a worker that was stopped for a while must not make the fork
+    anew in which another one's agent works by now."""
+    claim = Claim(run=run, step="", owner=context.owner)
+    context.store.runs.heartbeat(claim, lease_seconds=context.settings.worker.lease_seconds)
 
 
 def provide_for_pool(context: Context, project: Project, baseline: Baseline) -> Environment:
@@ -115,8 +123,8 @@ def _destroy(context: Context, environment: Environment) -> bool:
     project = context.store.projects.by_id(environment.project_id)
     provider = context.provider(project)
     provider.destroy(environment.name)
-    give_back(context, project, environment)
+    clean = give_back(context, project, environment)
     present = provider.present(environment.name)
     gone = [resource for resource in provider.resources(environment.name) if resource not in present]
     context.store.environments.gone(environment.id, [(resource.kind, resource.name) for resource in gone])
-    return not present and context.store.environments.released(environment.id)
+    return clean and not present and context.store.environments.released(environment.id)

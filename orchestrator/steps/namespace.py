@@ -37,14 +37,16 @@ def lease(context: Context, project: Project, environment: Environment) -> str |
     return server.acquire(environment.name, password=password)
 
 
-def give_back(context: Context, project: Project, environment: Environment) -> None:
-    """End the login and remove its keys; nothing to do where there is none."""
+def give_back(context: Context, project: Project, environment: Environment) -> bool:
+    """End the login and remove its keys; nothing to do where there is none. True when nothing of it is left."""
     server = _server(context, project)
     if server is None:
-        return
+        return True
     server.release(environment.name)
-    if server.verify_empty(environment.name):
+    empty = server.verify_empty(environment.name)
+    if empty:
         context.store.environments.gone(environment.id, [(KIND, environment.name)])
+    return empty
 
 
 def _server(context: Context, project: Project) -> RedisNamespace | None:

@@ -23,7 +23,7 @@ from orchestrator.secrets import redact
 from orchestrator.settings import process_environment, workspace_root
 from orchestrator.steps.context import Context, Plan
 from orchestrator.steps.driver import Heartbeat
-from orchestrator.steps.environment import provide, release
+from orchestrator.steps.environment import provide, release, require_claim
 from orchestrator.steps.namespace import lease
 from orchestrator.store import Claim, Environment
 
@@ -74,6 +74,7 @@ def _fresh_environment(context: Context, plan: Plan) -> Environment:
             raise AgentInterrupted("The worker died while the agent ran; the project starts no agent twice.")
         if environment is not None:
             end_leftovers(run.id, None, workspace=workspace_root(context.settings) / environment.name)
+        require_claim(context, run)
         context.store.ledger.clear(run.id)
         if environment is not None:
             release(context, environment, reason="its agent was interrupted")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 
 from orchestrator.capture.changeset import Changeset
-from orchestrator.errors import ForkyardError, MergeRefused, TargetUnreachable
+from orchestrator.errors import ForkyardError, MergeRefused, PrivilegeMissing, TargetUnreachable
 from orchestrator.merge import marker
 from orchestrator.merge.replay import MergeReport, merge
 from orchestrator.migrations.apply import replay
@@ -36,7 +36,12 @@ def close_marker(context: Context, project: Project, run_id: str) -> Ending | No
     conninfo = context.target_conninfo(project)
     try:
         with psycopg.connect(conninfo, connect_timeout=10, application_name="forkyard-marker") as connection:
+            connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+            if not marker.installed(connection):
+                return None  # a target without the table admits no merge at all
             standing = marker.close_run(connection, run_id, installation=context.installation)
+    except psycopg.errors.InsufficientPrivilege as exc:
+        raise PrivilegeMissing(f"The target refuses its login the table forkyard.merges: {redact(str(exc))}") from None
     except psycopg.OperationalError as exc:
         raise TargetUnreachable(f"The target does not answer: {redact(str(exc).strip())}") from None
     return Ending.merged("its merge had been committed") if standing.outcome == "merged" else None
@@ -49,7 +54,7 @@ def _verdict(context: Context, plan: Plan) -> Ending:
     if run.verdict == "promote":
         return _merge(context, plan, run.reason or "promoted")
     if run.cancel_requested_at is not None:
-        return Ending.cancelled()
+        return _cancelled(context, plan)
     match Promote(plan.experiment.promote):
         case Promote.ALL:
             return _merge(context, plan, "the experiment promotes all")
@@ -59,6 +64,15 @@ def _verdict(context: Context, plan: Plan) -> Ending:
             return Ending.held("waits for a person: `forkyard promote` or `forkyard discard`")
         case Promote.NONE:
             return Ending.discarded("the experiment promotes none")
+
+
+def _cancelled(context: Context, plan: Plan) -> Ending:
+    if plan.run.step_tries <= 1:
+        return Ending.cancelled()
+    try:  # An earlier try of this step may have merged, or may be about to.
+        return close_marker(context, plan.project, plan.run.id) or Ending.cancelled()
+    except (TargetUnreachable, PrivilegeMissing) as exc:
+        return Ending.held(f"cancelled, but whether it was merged is not known: {redact(str(exc))}")
 
 
 def _recorded(run: Run) -> Ending:
@@ -88,11 +102,15 @@ def _merge(context: Context, plan: Plan, why: str) -> Ending:
             statement_timeout_seconds=STATEMENT_TIMEOUT_SECONDS,
             apply_ledger=replay,
         )
-    except MergeRefused as exc:
-        return Ending.held(f"not merged: {redact(str(exc))}")
-    except TargetUnreachable as exc:
-        return Ending.held(f"not merged, the target does not answer: {redact(str(exc))}")
+    except (MergeRefused, TargetUnreachable, PrivilegeMissing) as exc:
+        # Whatever the person then mends, at the target or in its rights, the same run can be promoted again.
+        return Ending.held(_not_merged(run, exc))
     return Ending.merged(f"{why}; {_words(report)}")
+
+
+def _not_merged(run: Run, exc: ForkyardError) -> str:
+    said = redact(str(exc)).removeprefix(f"run {run.id} was ")
+    return said if said.startswith("not merged") else f"not merged: {said}"
 
 
 def _words(report: MergeReport) -> str:

@@ -45,7 +45,7 @@ def _advance(context: Context, experiment: ExperimentRow) -> None:
     _end_all(context, others, Ending.discarded(f"not the best: {chosen} is"))
     dispatch_seconds = context.settings.worker.dispatch_seconds
     if context.store.runs.begin_promotion(chosen, reason=f"the best run: {why}", dispatch_seconds=dispatch_seconds):
-        context.dispatcher.resume(chosen, None, steps_done=5)
+        context.send_promoted(chosen)
 
 
 def _choose(context: Context, experiment: ExperimentRow, runs: list[Run]) -> tuple[str | None, str]:
@@ -53,14 +53,18 @@ def _choose(context: Context, experiment: ExperimentRow, runs: list[Run]) -> tup
     baseline = context.store.projects.baseline(experiment.baseline_id)
     results: list[RunResult] = results_of(context.store, runs, baseline_version=baseline.number)
     choice = best(results, spec.best_by)
-    if choice.run_id is not None:
-        context.store.experiments.choose(experiment.id, best_run=choice.run_id, summary=choice.reason)
-    return choice.run_id, choice.reason
+    if choice.run_id is None or context.store.experiments.choose(
+        experiment.id, best_run=choice.run_id, summary=choice.reason
+    ):
+        return choice.run_id, choice.reason
+    # Another summary, which this one had taken for dead, was first: there is one best run only.
+    standing = context.store.experiments.get(experiment.id)
+    return standing.best_run, standing.summary or ""
 
 
 def _end_all(context: Context, runs: list[Run], ending: Ending) -> None:
     for run in runs:
-        context.publish(context.store.runs.finish(run.id, ending))
+        context.publish(context.store.runs.finish(run.id, ending, seen=RunState.CANDIDATE))
 
 
 def _totals(runs: list[Run]) -> str:

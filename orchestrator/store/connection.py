@@ -114,7 +114,8 @@ def _translated() -> Iterator[None]:
 
 
 def _first_line(exc: BaseException) -> str:
-    return redact(str(exc).strip().splitlines()[0]) if str(exc).strip() else type(exc).__name__
+    lines = str(exc).strip().splitlines()
+    return redact(lines[0].removeprefix("connection failed: ")) if lines else type(exc).__name__
 
 
 def connect_once(conninfo: str) -> None:
@@ -122,4 +123,12 @@ def connect_once(conninfo: str) -> None:
     try:
         psycopg.connect(conninfo, connect_timeout=5).close()
     except psycopg.OperationalError as exc:
-        raise RegistryUnavailable(f"The registry cannot be reached: {_first_line(exc)}") from None
+        raise RegistryUnavailable(unreachable(exc)) from None
+
+
+def unreachable(exc: psycopg.Error) -> str:
+    """What to say, and what to do, where no connection to the registry can be had."""
+    return (
+        f"The registry cannot be reached: {_first_line(exc)}; start its server (`forkyard up`, where it is embedded) "
+        "or correct [registry] and its password."
+    )

@@ -41,7 +41,10 @@ class Experiments(Table):
             used = self._rows(connection, "handles", {"name": name})[0]["used"]
             handle = name if used == 0 else f"{name}.{used + 1}"
             fields = {"name": name, "handle": handle, "spec": Jsonb(spec), "files": Jsonb(files), **values}
-            row = ExperimentRow.of(self._rows(connection, "insert", fields)[0])
+            inserted = self._row(connection, "insert", fields)
+            if inserted is None:
+                raise NotFound("The baseline was removed meanwhile: take a new one with `forkyard baseline create`.")
+            row = ExperimentRow.of(inserted)
             ids = [f"{handle}/{variant}#{repeat}" for variant, repeat, _ in runs]
             connection.execute(
                 self._insert_runs,

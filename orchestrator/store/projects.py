@@ -54,7 +54,11 @@ class Projects(Table):
 
     def intend_baseline(self, project_id: int, *, label: str | None, prefix: str) -> Baseline:
         """Record that a baseline is about to be made; its name is `prefix` and the new row's id."""
-        row = self._one("insert_baseline", project_id=project_id, label=label, prefix=prefix)
+        with self._database.transaction() as connection:
+            # Two statements: the number is read after the lock was had, in a snapshot of its own.
+            self._rows(connection, "lock", {"project_id": project_id})
+            values = {"project_id": project_id, "label": label, "prefix": prefix}
+            row = self._row(connection, "insert_baseline", values)
         if row is None:
             raise NotFound(f"There is no project with id {project_id}.")
         return Baseline.of(row)
@@ -75,7 +79,10 @@ class Projects(Table):
 
     def take_baseline_for_release(self, baseline_id: int, *, reason: str) -> Baseline | None:
         """Mark as releasing; None while an experiment, a fork or a candidate still needs it."""
-        row = self._one("take_baseline_for_release", baseline_id=baseline_id, reason=reason)
+        with self._database.transaction() as connection:
+            # The lock waits for experiments and forks that are being recorded; the next statement sees them.
+            self._rows(connection, "lock_baseline", {"baseline_id": baseline_id})
+            row = self._row(connection, "take_baseline_for_release", {"baseline_id": baseline_id, "reason": reason})
         return None if row is None else Baseline.of(row)
 
     def baseline_released(self, baseline_id: int) -> None:

@@ -148,7 +148,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Woken:
-    """A run that has just been given a slot and must be sent on its way."""
+    """A run that has just been given a slot and must be sent on, to the step after acquire."""
 
     run_id: str
     continuation: str | None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import Fenced, IllegalTransition, NotFound
 from orchestrator.runs import STEP_STATE, Ending, RunState, Step
 from orchestrator.store.connection import Registry, Table
 from orchestrator.store.records import Claim, Finished, Run, Woken
+
+REGISTRY = "registry"
+"""Who gave a parked run its slot, where no step's owner did."""
 
 
 class Runs(Table):
@@ -118,16 +121,18 @@ class Runs(Table):
         *,
         claim: Claim | None = None,
         only_idle: bool = False,
+        seen: RunState | None = None,
         dispatch_seconds: float = 30,
     ) -> Finished | None:
         """The one terminal (or resting) transition: frees the slot and wakes parked runs in the same transaction.
 
         None if the run already rests or is finished (so a second call does nothing). With a claim, raises Fenced if
         a newer epoch owns the run; without one, it fences out whoever works on it. With `only_idle` nothing happens
-        while somebody works on it, or once it settles (a merge may be on its way).
+        while somebody works on it, or once it settles (a merge may be on its way). With `seen` nothing happens once
+        the run has left that state: what was decided for a candidate must not hit the merge of a promoted run.
         """
         with self._database.transaction() as connection:
-            self._row(connection, "lock_project", {"run_id": run_id})
+            project = self._row(connection, "lock_project", {"run_id": run_id})
             values = {
                 "run_id": run_id,
                 "to": ending.to.value,
@@ -136,18 +141,21 @@ class Runs(Table):
                 "sources": [state.value for state in ending.sources],
                 "epoch": claim.epoch if claim else None,
                 "idle": only_idle,
+                "seen": seen,
                 "outcome": "done" if claim else "ended",
             }
             ended = self._row(connection, "finish", values)
-            if ended is None:
+            if ended is None or project is None:
                 self._explain_unfinished(connection, run_id, ending, claim)
                 return None
-            woken = self._wake(connection, ended["project_id"], dispatch_seconds)
+            # One slot at most became free, so one run at most can have it.
+            owner = claim.owner if claim else REGISTRY
+            woken = self._wake(connection, project, owner, dispatch_seconds)
             live = self._row(connection, "live_in_experiment", {"experiment_id": ended["experiment_id"]})
         return Finished(
             experiment_id=ended["experiment_id"],
             continuation=ended["continuation"],
-            woken=woken,
+            woken=(woken,) if woken else (),
             batch_done=live is not None and live["live"] == 0,
         )
 
@@ -156,7 +164,9 @@ class Runs(Table):
         woken: list[Woken] = []
         for row in self._all("projects_with_parked"):
             with self._database.transaction() as connection:
-                woken += self._wake(connection, row["project_id"], dispatch_seconds)
+                project = self._row(connection, "lock_project_by_id", {"project_id": row["project_id"]})
+                while project and (one := self._wake(connection, project, REGISTRY, dispatch_seconds)):
+                    woken.append(one)
         return tuple(woken)
 
     def begin_promotion(self, run_id: str, *, reason: str, dispatch_seconds: float) -> bool:
@@ -171,6 +181,10 @@ class Runs(Table):
     def overdue(self, *, limit: int) -> list[Run]:
         """Live runs whose lease is over: their worker died or their message was lost."""
         return [Run.of(row) for row in self._all("overdue", limit=limit)]
+
+    def held_too_long(self, *, limit: int) -> list[Run]:
+        """Held runs that nobody decided about: their kept fork expired, or they had none for a time to live."""
+        return [Run.of(row) for row in self._all("held_too_long", limit=limit)]
 
     def postpone(self, run: Run, *, delay_seconds: float, force: bool = False) -> bool:
         """Take an overdue run for re-publishing; False if somebody else did or it came back to life."""
@@ -208,15 +222,18 @@ class Runs(Table):
             raise Fenced(run=claim.run.id, epoch=claim.epoch)
         return row
 
-    def _wake(self, connection: Registry, project_id: int, dispatch_seconds: float) -> tuple[Woken, ...]:
-        project = self._row(connection, "lock_project_by_id", {"project_id": project_id})
+    def _wake(
+        self, connection: Registry, project: Mapping[str, Any], owner: str, dispatch_seconds: float
+    ) -> Woken | None:
+        """Give a free slot of the locked project to its oldest parked run that may have one; that is its acquire."""
         values = {
-            "project_id": project_id,
+            "project_id": project["id"],
+            "max_parallel": project["max_parallel"],
+            "owner": owner,
             "dispatch_seconds": dispatch_seconds,
-            "max_parallel": project["max_parallel"] if project else 0,
         }
-        rows: Iterable[Mapping[str, Any] | None] = iter(lambda: self._row(connection, "wake", values), None)
-        return tuple(Woken(run_id=row["id"], continuation=row["continuation"]) for row in rows if row)
+        row = self._row(connection, "wake", values)
+        return None if row is None else Woken(run_id=row["id"], continuation=row["continuation"])
 
     def _explain_unfinished(self, connection: Registry, run_id: str, ending: Ending, claim: Claim | None) -> None:
         row = self._row(connection, "get", {"run_id": run_id})

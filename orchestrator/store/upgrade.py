@@ -7,8 +7,8 @@ from importlib.resources import files
 import psycopg
 from psycopg import sql
 
-from orchestrator.errors import RegistryOutdated, TargetUnreachable
-from orchestrator.store.connection import SCHEMA, _first_line
+from orchestrator.errors import RegistryOutdated, RegistryUnavailable
+from orchestrator.store.connection import SCHEMA, unreachable
 
 _LOCK = 4_927_311_066
 """Advisory lock that two upgrades at once contend for (any constant that is ours alone)."""
@@ -57,7 +57,7 @@ def _connect(conninfo: str) -> psycopg.Connection:
     try:
         return psycopg.connect(conninfo, autocommit=True, connect_timeout=5, application_name="forkyard-upgrade")
     except psycopg.OperationalError as exc:
-        raise TargetUnreachable(f"The registry cannot be reached: {_first_line(exc)}") from None
+        raise RegistryUnavailable(unreachable(exc)) from None
 
 
 def _applied(connection: psycopg.Connection) -> list[str]:

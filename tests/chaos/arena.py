@@ -10,18 +10,19 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import psycopg
+import redis
 import yaml
 
 from orchestrator.app.embedded import stack_of
-from orchestrator.errors import QueueUnavailable
-from orchestrator.forks.base import Finding
+from orchestrator.errors import QueueUnavailable, RegistryUnavailable
+from orchestrator.pgtools import find_pg_tools
 from orchestrator.runs import TERMINAL, RunState
 from orchestrator.settings import Settings
 from orchestrator.store import ExperimentRow, Run
@@ -40,23 +41,16 @@ INSERT INTO by_migration SELECT run FROM by_hand;
 """Every run counts itself up once in each counter and adds one line to each log, which has no key to catch a second."""
 
 AGENT = """
-import os, pathlib, subprocess, sys, time
-import psycopg
-
-run = os.environ["FORKYARD_RUN_ID"].partition("/")[2]
+run=${FORKYARD_RUN_ID#*/}
 # What an agent leaves running must end with it, whatever becomes of its worker.
-subprocess.Popen(["sleep", "600"], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-with psycopg.connect(os.environ["DATABASE_URL"]) as fork:
-    fork.execute("UPDATE by_hand SET times = times + 1 WHERE run = %s", [run])
-    fork.execute("INSERT INTO hand_log VALUES (%s)", [run])
-for number, statement in enumerate((
-    f"UPDATE by_migration SET times = times + 1 WHERE run = '{run}'",
-    f"INSERT INTO migration_log VALUES ('{run}')",
-), start=1):
-    path = pathlib.Path(os.environ["FORKYARD_MIGRATIONS_DIR"]) / f"{number}.sql"
-    path.write_text(statement)
-time.sleep(float(sys.argv[1]))
+setsid sleep 600 >/dev/null 2>&1 &
+"$PSQL" -qX "$DATABASE_URL" -c "UPDATE by_hand SET times = times + 1 WHERE run = '$run'" \\
+  -c "INSERT INTO hand_log VALUES ('$run')" || exit 1
+echo "UPDATE by_migration SET times = times + 1 WHERE run = '$run'" > "$FORKYARD_MIGRATIONS_DIR/1.sql"
+echo "INSERT INTO migration_log VALUES ('$run')" > "$FORKYARD_MIGRATIONS_DIR/2.sql"
+sleep "$1"
 """
+"""In shell, so that eight of them cost little: the chaos is meant for the workers."""
 
 COUNTS = """
 SELECT run, h.times, m.times,
@@ -71,20 +65,13 @@ FORKS = r"^fy_[0-9a-f]{8}_f[0-9]+$"
 class NoDispatcher:
     """This process sends nothing itself: Celery's state is global, and other tests have their own broker."""
 
-    def __init__(self, settings: Settings) -> None:
-        del settings
+    def __init__(self, *_: Any) -> None:
+        pass
 
-    def start(self, experiment_id: int, run_ids: Sequence[str]) -> None:
+    def start(self, *_: Any, **__: Any) -> None:
         raise QueueUnavailable
 
-    def resume(self, run_id: str, continuation: str | None, *, steps_done: int) -> None:
-        raise QueueUnavailable
-
-    def summarise(self, experiment_id: int) -> None:
-        raise QueueUnavailable
-
-    def check(self) -> Iterable[Finding]:
-        return ()
+    resume = summarise = check = start
 
 
 class QuietInstallation(Installation):
@@ -110,26 +97,53 @@ class Arena:
         self.installation = QuietInstallation(folder)
         self.seed = seed
         self.random = random.Random(seed)
-        self._admin: psycopg.Connection[Any] | None = None
+        self._desk: subprocess.Popen[str] | None = None
 
     # What users do
 
     def project(self, name: str, **limits: Any) -> str:
         return self.installation.add_project(name, target_sql=TARGET, **{"max_parallel": 4, **limits})
 
-    def submit(self, name: str, *, promote: str = "all", nap: float = 0.8, **keys: Any) -> Batch:
-        """Send eight runs of the counting agent to a project of their own, four at a time."""
+    def submit(self, name: str, *, promote: str = "all", nap: float = 0.8, only: str = "", **keys: Any) -> Batch:
+        """Send eight runs of the counting agent to a project of their own, four at a time (fewer with `only` one of
+        its two variants, and with `repeats`)."""
         target = self.project(name)
         path = self.experiment(name, promote=promote, nap=nap, **keys)
-        done = self.installation.json("submit", str(path))
-        assert not done["warning"], done
-        return Batch(handle=done["experiment"], project=name, target=target, promote=promote)
+        handle = self.ask("submit", str(path), only)
+        return Batch(handle=handle, project=name, target=target, promote=promote)
+
+    def ask(self, *command: str) -> Any:
+        """Give a command to the desk, and get what it answers. Fails where the command does."""
+        if self._desk is None:
+            self._desk = subprocess.Popen(
+                [sys.executable, "-m", "tests.chaos.desk"],
+                env={**os.environ, "FORKYARD_CONFIG": str(self.installation.config)},
+                cwd=Path(__file__).parents[2],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        assert self._desk.stdin is not None
+        assert self._desk.stdout is not None
+        self._desk.stdin.write(json.dumps(command) + "\n")
+        self._desk.stdin.flush()
+        line = self._desk.stdout.readline()
+        assert line, f"the desk ended with {self._desk.wait()}"
+        answer = json.loads(line)
+        assert "error" not in answer, f"{command}: {answer}"
+        return answer["value"]
+
+    def close(self) -> None:
+        if self._desk is not None:
+            self._desk.communicate()
+        self.installation.stop()
 
     def experiment(self, name: str, *, promote: str, nap: float, **keys: Any) -> Path:
         folder = self.installation.folder / name
         (folder / "agents").mkdir(parents=True)
-        (folder / "agents" / "agent.py").write_text(AGENT, encoding="utf-8")
-        command = {"agent": {"command": [sys.executable, "agent.py", str(nap)]}}
+        (folder / "agents" / "agent.sh").write_text(AGENT, encoding="utf-8")
+        psql = str(find_pg_tools().psql)
+        variant = {"agent": {"command": ["sh", "agent.sh", str(nap)]}, "environment": {"PSQL": psql}}
         spec: dict[str, Any] = {
             "experiment": name,
             "project": name,
@@ -140,7 +154,7 @@ class Arena:
             "seed": 7,
             "files": "agents/",
             "metrics": {"counted": "SELECT sum(times) FROM by_hand"},
-            "variants": {"one": command, "two": command},
+            "variants": {"one": variant, "two": variant},
             **keys,
         }
         if promote == "best":
@@ -156,6 +170,7 @@ class Arena:
         pids = [self.installation.pid(service), *self.installation.children(service)]
         for pid in pids:
             _signal(pid, signal.SIGKILL)
+        self.gone(pids)
 
     def kill_children(self, service: str, *, times: int, pause: tuple[float, float]) -> int:
         """SIGKILL pool processes picked at random, at random moments; how many died."""
@@ -177,18 +192,21 @@ class Arena:
         assert status.pid is not None
         return status.pid
 
-    def python(self, script: str, *arguments: str) -> None:
-        """Run a script as one of the installation's own processes."""
-        environment = {**os.environ, "FORKYARD_CONFIG": str(self.installation.config)}
-        done = subprocess.run(
-            [sys.executable, "-c", script, *arguments],
-            env=environment,
-            cwd=Path.cwd(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
+    def stop(self, *names: str) -> None:
+        """End what `start` started."""
+        for name in names:
+            stack_of(self.installation.settings).stop(name)
+
+    def kill(self, *services: str) -> None:
+        """SIGKILL to the main process of each, and wait until it is gone."""
+        pids = [self.installation.pid(service) for service in services]
+        for pid in pids:
+            _signal(pid, signal.SIGKILL)
+        self.gone(pids)
+
+    def gone(self, pids: Iterable[int]) -> None:
+        """Wait for the end of processes: what is started while they are dying would be taken for running."""
+        self.wait(lambda: not any(map(_runs, pids)), 10, "killed processes to be gone")
 
     # What can be seen
 
@@ -250,6 +268,17 @@ class Arena:
 
         return list(self.wait(found, within, f"{count} runs to be {state}", batch))
 
+    def idle(self) -> None:
+        """Wait until every message that was sent has been dealt with."""
+        with redis.Redis.from_url(stack_of(self.installation.settings).valkey_url()) as client:
+
+            def quiet() -> bool:
+                return not any(client.llen(key) for key in client.scan_iter("*", _type="list"))
+
+            self.wait(quiet, 30, "the queues to be empty")
+        self.wait(lambda: not self.registry("SELECT 1 FROM runs WHERE owner IS NOT NULL"), 30, "the workers to rest")
+        time.sleep(0.5)
+
     # What must hold
 
     def finished(self, batch: Batch, *, within: float = 45) -> list[Run]:
@@ -268,7 +297,7 @@ class Arena:
         self._merged_once(batch)
         for run in self.runs(batch):
             if run.state is RunState.HELD:
-                self.installation.json("discard", run.id)
+                self.ask("discard", run.id)
         self._merged_once(batch)
         runs = self.runs(batch)
         self._told_once(batch, runs)
@@ -305,12 +334,12 @@ class Arena:
             self.fail(f"ends {dict(ends)}, open attempts {open_attempts}, busy {busy}", batch)
         if batch.promote == "best":
             merged = [run.id for run in runs if run.state is RunState.MERGED]
-            assert experiment.best_run in (merged[0] if merged else None, experiment.best_run)
+            assert merged in ([], [experiment.best_run])
         assert experiment.summary
 
     def _nothing_left(self, batch: Batch) -> None:
         """One sweep, then seconds: no fork, role, folder, process, lock, session; every receipt closed."""
-        self.installation.json("sweep")
+        self.ask("sweep")
         left: dict[str, Any] = {}
 
         def clean() -> bool:
@@ -325,14 +354,27 @@ class Arena:
             time.sleep(0.2)
 
     def _left(self, batch: Batch) -> dict[str, Any]:
+        others = {
+            name
+            for (name,) in self.registry(
+                "SELECT e.name FROM environments e JOIN runs r ON r.id = e.run_id JOIN experiments x"
+                " ON x.id = r.experiment_id WHERE x.handle <> %s",
+                batch.handle,
+            )
+        }
+        found = self.installation.leftovers()
         return {
-            **self.installation.leftovers(),
+            **{kind: [name for name in names if name not in others] for kind, names in found.items()},
             "processes": agents_of(batch.handle, self.installation.folder),
             "locks": self.admin(
                 "SELECT a.application_name, a.query FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
                 " WHERE l.locktype = 'advisory' AND a.xact_start < now() - interval '3 seconds'"
             ),
-            "sessions": self.admin("SELECT datname, state FROM pg_stat_activity WHERE datname ~ %s", FORKS),
+            "sessions": [
+                row
+                for row in self.admin("SELECT datname, state FROM pg_stat_activity WHERE datname ~ %s", FORKS)
+                if row[0] not in others
+            ],
             "receipts": self.registry(
                 "SELECT e.name, e.state, r.kind FROM environments e LEFT JOIN resources r ON r.environment_id = e.id"
                 " JOIN runs u ON u.id = e.run_id JOIN experiments x ON x.id = u.experiment_id"
@@ -347,7 +389,12 @@ class Arena:
         with suppress(psycopg.Error, *_AWAY):
             lines += self._history(batch) if batch else []
         for log in sorted((self.installation.settings.state_dir / "stack" / "logs").glob("*.log")):
-            lines += [f"--- {log.name}", *log.read_text(errors="replace").splitlines()[-40:]]
+            told = [
+                line
+                for line in log.read_text(errors="replace").splitlines()
+                if "WARN" in line.upper() or "ERROR" in line.upper()
+            ]
+            lines += [f"--- {log.name}", *(line[:300] for line in told[-12:] if "vacuum" not in line)]
         raise AssertionError("\n".join(lines))
 
     def _history(self, batch: Batch) -> list[str]:
@@ -356,7 +403,8 @@ class Arena:
             f" lease {run.lease_until:%H:%M:%S} parked {run.parked_at is not None} – {run.reason}"
             for run in self.runs(batch)
         ]
-        lines += [str(self.experiment_row(batch))]
+        experiment = self.experiment_row(batch)
+        lines.append(f"finished {experiment.finished_at}, best {experiment.best_run}, {experiment.summary}")
         rows = self.registry(
             "SELECT run_id, epoch, step, started_at::time(0), finished_at::time(0), outcome, reason FROM step_attempts"
             " WHERE run_id LIKE %s AND outcome IS DISTINCT FROM 'done' ORDER BY started_at",
@@ -366,7 +414,9 @@ class Arena:
             "SELECT run_id, at::time(0), kind, detail FROM events WHERE run_id LIKE %s AND kind <> 'state' ORDER BY id",
             f"{batch.handle}/%",
         )
-        rows += self.registry("SELECT name, state, purpose, kept, reason, run_id FROM environments WHERE state <> 'released'")
+        rows += self.registry(
+            "SELECT name, state, purpose, kept, reason, run_id FROM environments WHERE state <> 'released'"
+        )
         return lines + [" ".join(map(str, row)) for row in rows]
 
 
@@ -389,6 +439,12 @@ def owner_pid(run: Run) -> int:
     return int(run.owner.rsplit(":", 2)[1])
 
 
+def _runs(pid: int) -> bool:
+    with suppress(OSError):
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
 def _signal(pid: int, number: signal.Signals) -> bool:
     with suppress(ProcessLookupError):
         os.kill(pid, number)
@@ -396,14 +452,4 @@ def _signal(pid: int, number: signal.Signals) -> bool:
     return False
 
 
-def dumps(value: Any) -> str:
-    return json.dumps(value)
-
-
-def _away() -> tuple[type[Exception], ...]:
-    from orchestrator.errors import RegistryUnavailable
-
-    return (RegistryUnavailable,)
-
-
-_AWAY = _away()
+_AWAY = (RegistryUnavailable,)

@@ -31,7 +31,7 @@ def shared() -> Iterator[Arena]:
     try:
         yield found
     finally:
-        found.installation.stop()
+        found.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 

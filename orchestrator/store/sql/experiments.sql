@@ -8,7 +8,8 @@ SELECT pg_advisory_xact_lock(hashtextextended('forkyard experiment ' || %(name)s
 
 -- insert --
 INSERT INTO experiments (handle, name, project_id, baseline_id, spec, promote, parallel, files)
-VALUES (%(handle)s, %(name)s, %(project_id)s, %(baseline_id)s, %(spec)s, %(promote)s, %(parallel)s, %(files)s)
+SELECT %(handle)s, %(name)s, %(project_id)s, b.id, %(spec)s, %(promote)s, %(parallel)s, %(files)s
+FROM baselines b WHERE b.id = %(baseline_id)s AND b.state = 'sealed' FOR KEY SHARE
 RETURNING *;
 
 -- get --

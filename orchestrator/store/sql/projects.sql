@@ -27,11 +27,12 @@ SELECT * FROM projects WHERE id = %(project_id)s;
 -- all --
 SELECT * FROM projects ORDER BY name;
 
+-- lock --
+SELECT id FROM projects WHERE id = %(project_id)s FOR NO KEY UPDATE;
+
 -- insert_baseline --
-WITH locked AS (
-    SELECT id FROM projects WHERE id = %(project_id)s FOR NO KEY UPDATE
-), next AS (
-    SELECT nextval(pg_get_serial_sequence('baselines', 'id')) AS id FROM locked
+WITH next AS (
+    SELECT nextval(pg_get_serial_sequence('baselines', 'id')) AS id FROM projects WHERE id = %(project_id)s
 )
 INSERT INTO baselines (id, project_id, number, label, name)
 OVERRIDING SYSTEM VALUE
@@ -48,6 +49,9 @@ WHERE id = %(baseline_id)s AND state = 'creating' RETURNING *;
 -- fail_baseline --
 UPDATE baselines SET state = 'failed', reason = %(reason)s
 WHERE id = %(baseline_id)s AND state = 'creating' RETURNING id;
+
+-- lock_baseline --
+SELECT id FROM baselines WHERE id = %(baseline_id)s FOR UPDATE;
 
 -- take_baseline_for_release --
 UPDATE baselines b SET state = 'releasing', reason = %(reason)s

@@ -57,17 +57,23 @@ WITH parked AS (
 SELECT id FROM parked;
 
 -- wake --
-WITH woken AS (
+WITH held AS MATERIALIZED (
+    SELECT experiment_id, count(*) AS runs FROM runs
+    WHERE project_id = %(project_id)s AND slot_held GROUP BY experiment_id
+), woken AS (
     UPDATE runs
-    SET slot_held = true, parked_at = NULL, lease_until = now() + make_interval(secs => %(dispatch_seconds)s)
+    SET slot_held = true, parked_at = NULL, steps_done = 1, epoch = epoch + 1, rescues = 0,
+        started_at = coalesce(started_at, now()), lease_until = now() + make_interval(secs => %(dispatch_seconds)s)
     WHERE id = (
         SELECT r.id FROM runs r JOIN experiments e ON e.id = r.experiment_id
+        LEFT JOIN held h ON h.experiment_id = r.experiment_id
         WHERE r.project_id = %(project_id)s AND r.parked_at IS NOT NULL
-          AND (SELECT count(*) FROM runs s WHERE s.project_id = r.project_id AND s.slot_held) < %(max_parallel)s
-          AND (SELECT count(*) FROM runs s
-               WHERE s.project_id = r.project_id AND s.experiment_id = r.experiment_id AND s.slot_held) < e.parallel
+          AND (SELECT coalesce(sum(runs), 0) FROM held) < %(max_parallel)s AND coalesce(h.runs, 0) < e.parallel
         ORDER BY r.serial LIMIT 1)
-    RETURNING id, continuation
+    RETURNING id, epoch, continuation
+), attempt AS (
+    INSERT INTO step_attempts (run_id, epoch, step, worker, finished_at, outcome)
+    SELECT id, epoch, 'acquire', %(owner)s, clock_timestamp(), 'done' FROM woken
 ), event AS (
     INSERT INTO events (run_id, kind, detail) SELECT id, 'woken', 'a slot is free' FROM woken
 )
@@ -94,7 +100,7 @@ WITH claimed AS (
 ), lost AS (
     UPDATE step_attempts a
     SET finished_at = clock_timestamp(), outcome = 'lost', reason = 'its worker stopped answering'
-    FROM claimed c WHERE a.run_id = c.id AND a.epoch < c.epoch AND a.finished_at IS NULL
+    FROM claimed c WHERE c.step_tries > 1 AND a.run_id = c.id AND a.epoch < c.epoch AND a.finished_at IS NULL
 ), attempt AS (
     INSERT INTO step_attempts (run_id, epoch, step, worker) SELECT id, epoch, %(step)s, %(owner)s FROM claimed
 ), event AS (
@@ -161,6 +167,7 @@ WITH ended AS (
     WHERE id = %(run_id)s AND state = ANY (%(sources)s::run_state[])
       AND (%(epoch)s::int IS NULL OR (epoch = %(epoch)s AND owner IS NOT NULL))
       AND (NOT %(idle)s OR (owner IS NULL AND state <> 'settling'))
+      AND (%(seen)s::run_state IS NULL OR state = %(seen)s::run_state)
     RETURNING id, epoch, experiment_id, project_id, continuation
 ), attempt AS (
     UPDATE step_attempts a SET finished_at = clock_timestamp(), outcome = %(outcome)s, reason = %(reason)s
@@ -195,6 +202,15 @@ SELECT * FROM runs
 WHERE state IN ('queued', 'provisioning', 'running', 'migrating', 'capturing', 'settling')
   AND parked_at IS NULL AND lease_until < clock_timestamp()
 ORDER BY serial LIMIT %(limit)s;
+
+-- held_too_long --
+SELECT r.* FROM runs r JOIN projects p ON p.id = r.project_id
+WHERE r.state = 'held'
+  AND NOT EXISTS (SELECT FROM environments e WHERE e.run_id = r.id AND e.expires_at > now())
+  AND (EXISTS (SELECT FROM environments e WHERE e.run_id = r.id AND e.kept)
+       OR NOT EXISTS (SELECT FROM events v WHERE v.run_id = r.id AND v.kind = 'held'
+                      AND v.at > now() - make_interval(secs => p.ttl_seconds)))
+ORDER BY r.serial LIMIT %(limit)s;
 
 -- postpone --
 UPDATE runs SET rescues = rescues + 1,

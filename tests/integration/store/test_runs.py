@@ -10,38 +10,10 @@ import pytest
 
 from orchestrator.errors import Fenced, IllegalTransition, NotFound
 from orchestrator.runs import Ending, RunState, Step
-from orchestrator.store import Claim, Project, Store
+from orchestrator.store import Project, Store
+from tests.registry import acquire, claim, expire_lease, held_claim, walk_to
 
 Batch = Callable[..., Any]
-
-
-def acquire(store: Store, run_id: str, continuation: str = "{}") -> bool:
-    return store.runs.acquire(run_id, owner="w:1:1", continuation=continuation, dispatch_seconds=30)
-
-
-def claim(store: Store, run_id: str, step: Step = Step.PROVISION, owner: str = "w:1:1") -> Claim | None:
-    return store.runs.claim(run_id, step, owner=owner, host="w", continuation="{}", lease_seconds=60)
-
-
-def held_claim(store: Store, run_id: str, step: Step = Step.PROVISION) -> Claim:
-    found = claim(store, run_id, step)
-    assert found is not None
-    return found
-
-
-def walk_to(store: Store, run_id: str, step: Step) -> Claim:
-    """Through the pipeline up to a claim of `step`."""
-    assert acquire(store, run_id)
-    for earlier in list(Step)[1 : step.number - 1]:
-        store.runs.commit_step(held_claim(store, run_id, earlier), earlier, dispatch_seconds=30)
-    return held_claim(store, run_id, step)
-
-
-def expire_lease(registry: str, run_id: str) -> None:
-    with psycopg.connect(registry) as connection:
-        connection.execute(
-            "UPDATE forkyard_registry.runs SET lease_until = now() - interval '1 s' WHERE id = %s", (run_id,)
-        )
 
 
 def test_run_ids_name_experiment_variant_and_repeat(batch: Batch) -> None:
