@@ -30,6 +30,7 @@ The tree (the docstring of a class is its default message):
     ├── MigrationError               a statement failed and nothing repaired it
     ├── CaptureError                 the fork's change could not be proven
     ├── MergeRefused                 drift or conflicts: nothing was merged
+    ├── MergeDelayed                 retryable: the target is away, or somebody else holds a lock
     ├── Cancelled                    a person asked for the end
     ├── QueueUnavailable             retryable: the broker does not answer; rescue sends the work later
     ├── LlmError                     the model did not give a usable answer
@@ -185,6 +186,12 @@ class CaptureError(ForkyardError):
 
 class MergeRefused(ForkyardError):
     """The target moved since the baseline; nothing was merged."""
+
+
+class MergeDelayed(ForkyardError):
+    """The target is busy or away; the merge is tried again."""
+
+    retryable = True
 
 
 class Cancelled(ForkyardError):

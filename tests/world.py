@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from orchestrator.runs import Step
 from orchestrator.secrets import split_password
 from orchestrator.settings import Settings
 from orchestrator.steps.context import Context
-from orchestrator.steps.environment import provide, provide_for_pool
+from orchestrator.steps.environment import provide, provide_for_pool, provide_scratch
 from orchestrator.steps.identity import host_name, owner_name
 from orchestrator.store import Baseline, Claim, Environment, ExperimentRow, Project, Store
 from orchestrator.testing.fake_provider import FakeProvider
@@ -43,14 +44,20 @@ class StandIn(FakeProvider):
         del source
         super().create_baseline(name, source=self._source, stamp=stamp)
 
-    def baseline_conninfo(self, name: str) -> str:
+    def baseline_conninfo(self, name: str) -> str:  # noqa: ARG002
         return self._stand_in
 
-    def inspect_conninfo(self, name: str) -> str:
+    def inspect_conninfo(self, name: str) -> str:  # noqa: ARG002
         return self._stand_in
 
-    def conninfo(self, name: str, login: Login) -> str:
+    def conninfo(self, name: str, login: Login) -> str:  # noqa: ARG002
         return self._stand_in
+
+
+@cache
+def _fingerprint(conninfo: str) -> str:
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        return read_schema(connection).fingerprint
 
 
 class World:
@@ -79,8 +86,7 @@ class World:
             host=host_name(),
         )
         self._names = (f"clean-{number}" for number in itertools.count(1))
-        with psycopg.connect(stand_in, autocommit=True) as connection:
-            self.fingerprint = read_schema(connection).fingerprint
+        self.fingerprint = _fingerprint(stand_in)
         self._target = target
         self.project = self.set_project()
         self.baseline = self.new_baseline()
@@ -88,6 +94,11 @@ class World:
     def set_project(self, name: str = "shop", **changes: Any) -> Project:
         """Add the project or change its limits."""
         return make_project(self.store, name, **{"provider": "fake", "target_conninfo": self._target, **changes})
+
+    def set_limits(self, **sweeps: Any) -> None:
+        """Change the settings of the sweeps."""
+        changed = self.context.settings.sweeps.model_copy(update=sweeps)
+        self.context.settings = self.context.settings.model_copy(update={"sweeps": changed})
 
     def new_baseline(self, project: Project | None = None, label: str | None = None) -> Baseline:
         """The project's next sealed baseline."""
@@ -137,6 +148,10 @@ class World:
     def fork_of(self, claim: Claim) -> Environment:
         """The claimed run's fork, made as provision makes it."""
         return provide(self.context, self.context.plan(claim.run))
+
+    def scratch(self, claim: Claim) -> Environment:
+        """A scratch fork, as capture makes it."""
+        return provide_scratch(self.context, self.context.plan(claim.run))
 
     def pooled(self) -> Environment:
         return provide_for_pool(self.context, self.project, self.baseline)

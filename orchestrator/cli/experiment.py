@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Annotated, Any
 
 import typer
+from rich.live import Live
 
 from orchestrator.app.decide import cancel_experiment
 from orchestrator.app.submit import Submitted
@@ -80,15 +81,16 @@ def watch_with_cancel(context: Context, handle: str, *, quiet: bool = False) -> 
         del frame
         interrupts.append(number)
 
-    def act() -> None:
-        if interrupts and not asked:
-            asked.append(True)
-            if len(interrupts) > 1 or not out.is_terminal or typer.confirm("\nCancel the experiment?", default=True):
-                err.print("Cancelling: agents are ended, forks released …")
-                cancel_experiment(context, context.store.experiments.by_handle(handle))
-            else:
-                interrupts.clear()
-                asked.clear()
+    def act(live: Live | None) -> None:
+        if not interrupts or asked:
+            return
+        asked.append(True)
+        if len(interrupts) > 1 or _agreed(live):
+            err.print("Cancelling: agents are ended, forks released …")
+            cancel_experiment(context, context.store.experiments.by_handle(handle))
+        else:
+            interrupts.clear()
+            asked.clear()
 
     asked: list[bool] = []
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -97,6 +99,17 @@ def watch_with_cancel(context: Context, handle: str, *, quiet: bool = False) -> 
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _agreed(live: Live | None) -> bool:
+    """Ask, with the table out of the way; where nobody can answer, Ctrl-C itself is the answer."""
+    if live is None:
+        return True
+    live.stop()
+    try:
+        return typer.confirm("Cancel the experiment?", default=True)
+    finally:
+        live.start()
 
 
 def _warn(submitted: Submitted) -> None:

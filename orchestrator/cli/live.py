@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.app.views import experiment_view
-from orchestrator.cli.output import out, seconds, state_text, table
+from orchestrator.cli.output import out, screen, seconds, state_text, table
 from orchestrator.errors import RegistryUnavailable
 from orchestrator.runs import Step
 from orchestrator.steps.context import Context
@@ -21,25 +21,30 @@ REFRESH_SECONDS = 0.5
 
 
 def watch_experiment(
-    context: Context, handle: str, *, quiet: bool = False, each: Callable[[], None] | None = None
+    context: Context, handle: str, *, quiet: bool = False, each: Callable[[Live | None], None] | None = None
 ) -> dict[str, Any]:
-    """Show progress until the experiment is finished; its last view. On no terminal, one line per change."""
+    """Show progress until the experiment is finished; its last view. On no terminal, one line per change.
+
+    `each` is called once a round, with the table on the screen where there is one.
+    """
     experiment = context.store.experiments.by_handle(handle)
     if quiet or not out.is_terminal:
         return _lines(context, experiment.id, quiet=quiet, each=each)
     view = experiment_view(context, experiment)
-    with Live(_table(view), console=out, refresh_per_second=4, transient=False) as live:
+    with Live(_table(view), console=screen, refresh_per_second=4, transient=False) as live:
         while True:
             view = _view(context, experiment.id, view)
             live.update(_table(view))
             if view["state"] == "finished":
                 return view
             if each:
-                each()
+                each(live)
             time.sleep(REFRESH_SECONDS)
 
 
-def _lines(context: Context, experiment_id: int, *, quiet: bool, each: Callable[[], None] | None) -> dict[str, Any]:
+def _lines(
+    context: Context, experiment_id: int, *, quiet: bool, each: Callable[[Live | None], None] | None
+) -> dict[str, Any]:
     seen: dict[str, str] = {}
     view: dict[str, Any] = {}
     while True:
@@ -53,7 +58,7 @@ def _lines(context: Context, experiment_id: int, *, quiet: bool, each: Callable[
         if view["state"] == "finished":
             return view
         if each:
-            each()
+            each(None)
         time.sleep(REFRESH_SECONDS)
 
 

@@ -23,6 +23,8 @@ WIDTH = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else 180
 """Into a file or a pipe, lines may be long; wrapped cells are what nobody can grep."""
 
 out = Console(highlight=False, soft_wrap=True, width=WIDTH)
+screen = Console(highlight=False, width=WIDTH)
+"""For what is redrawn: soft wrapping would make it lose count of its lines."""
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]

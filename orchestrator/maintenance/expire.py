@@ -33,7 +33,8 @@ def _release(context: Context, environment: Environment, dry_run: bool) -> Findi
     action = "would release"
     if not dry_run:
         try:
-            action = "released" if release(context, environment, reason=reason) else "left (see the log)"
+            # The list may be minutes old: a worker may have come back to the run since.
+            action = "released" if release(context, environment, reason=reason, idle=True) else "left (see the log)"
         except ForeignResource as exc:  # one that is not ours must not keep the sweep from those that are
             action = f"left: {redact(str(exc))}"
     return Finding(sweep=NAME, kind="environment", name=environment.name, action=action, reason=reason)

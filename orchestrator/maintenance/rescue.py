@@ -93,7 +93,8 @@ def give_up(context: Context, run: Run, reason: str) -> str:
     except ForkyardError as exc:
         log.warning("cannot end the run yet", run=run.id, error=redact(str(exc)))
         return "left: the target does not answer"
-    finished = context.store.runs.finish(run.id, ending, seen=run.state)
+    dispatch_seconds = context.settings.worker.dispatch_seconds
+    finished = context.store.runs.finish(run.id, ending, seen=run.state, dispatch_seconds=dispatch_seconds)
     if finished is None:
         return "left: it came back"
     for environment in context.store.environments.of_run(run.id):

@@ -6,6 +6,7 @@ leave this module are for the task queue: Retry asks for another try, the rest i
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -21,6 +22,8 @@ from orchestrator.steps.context import Context, Discard
 from orchestrator.store import Claim
 
 log = structlog.get_logger(__name__)
+
+COMMIT_PAUSE_SECONDS = 0.5
 
 
 class Outcome(Enum):
@@ -143,8 +146,23 @@ def _work(context: Context, stage: Stage, claim: Claim) -> None:
 
 
 def _commit(context: Context, claim: Claim, step: Step, ending: Ending | None, *, outcome: str = "done") -> None:
+    """What the step did is done: no agent runs twice because the registry was away for a moment when it ended."""
+    deadline = time.monotonic() + context.settings.worker.lease_seconds / 2
+    while True:
+        try:
+            return _write(context, claim, step, ending, outcome)
+        except RegistryUnavailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(COMMIT_PAUSE_SECONDS)
+
+
+def _write(context: Context, claim: Claim, step: Step, ending: Ending | None, outcome: str) -> None:
     if step is Step.SETTLE and ending is not None:
-        context.publish(context.store.runs.finish(claim.run.id, ending, claim=claim))
+        dispatch_seconds = context.settings.worker.dispatch_seconds
+        context.publish(
+            context.store.runs.finish(claim.run.id, ending, claim=claim, dispatch_seconds=dispatch_seconds)
+        )
         return
     context.store.runs.commit_step(
         claim,

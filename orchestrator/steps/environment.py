@@ -56,13 +56,16 @@ def provide_scratch(context: Context, plan: Plan) -> Environment:
     return _open(context, plan, environment)
 
 
-def release(context: Context, environment: Environment, *, reason: str, pooled: bool = False) -> bool:
-    """Destroy the fork and write down what was seen gone. True when nothing of it is left.
+def release(
+    context: Context, environment: Environment, *, reason: str, pooled: bool = False, idle: bool = False
+) -> bool:
+    """Destroy the fork and write down what was seen gone. True when nothing of it is left. With `pooled`, not once a
+    run has taken it; with `idle`, not while a worker is at work on its run.
 
     A failure is logged and left to the sweeps, which find the environment in state releasing.
     """
     if environment.state is not EnvironmentState.RELEASING:
-        taken = context.store.environments.take_for_release(environment.id, reason=reason, pooled=pooled)
+        taken = context.store.environments.take_for_release(environment.id, reason=reason, pooled=pooled, idle=idle)
         if taken is None:
             return False
     try:

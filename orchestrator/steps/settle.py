@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 
 from orchestrator.capture.changeset import Changeset
-from orchestrator.errors import ForkyardError, MergeRefused, PrivilegeMissing, TargetUnreachable
+from orchestrator.errors import ForkyardError, MergeDelayed, MergeRefused, PrivilegeMissing, TargetUnreachable
 from orchestrator.merge import marker
 from orchestrator.merge.replay import MergeReport, merge
 from orchestrator.migrations.apply import replay
@@ -18,6 +18,7 @@ from orchestrator.store import Claim, Project, Run
 
 LOCK_TIMEOUT_SECONDS = 30
 STATEMENT_TIMEOUT_SECONDS = 600
+MARKER_LOCK_SECONDS = 5
 
 
 def settle(context: Context, claim: Claim, heartbeat: Heartbeat) -> Ending | None:
@@ -37,6 +38,8 @@ def close_marker(context: Context, project: Project, run_id: str) -> Ending | No
     try:
         with psycopg.connect(conninfo, connect_timeout=10, application_name="forkyard-marker") as connection:
             connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+            # A worker that hangs inside of its merge holds the lock; it must not hang its rescuer as well.
+            connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{MARKER_LOCK_SECONDS}s",))
             if not marker.installed(connection):
                 return None  # a target without the table admits no merge at all
             standing = marker.close_run(connection, run_id, installation=context.installation)
@@ -103,9 +106,16 @@ def _merge(context: Context, plan: Plan, why: str) -> Ending:
             apply_ledger=replay,
         )
     except (MergeRefused, TargetUnreachable, PrivilegeMissing) as exc:
+        if _may_pass(exc) and run.step_tries < context.settings.worker.max_step_tries:
+            raise MergeDelayed(_not_merged(run, exc)) from None
         # Whatever the person then mends, at the target or in its rights, the same run can be promoted again.
         return Ending.held(_not_merged(run, exc))
     return Ending.merged(f"{why}; {_words(report)}")
+
+
+def _may_pass(exc: ForkyardError) -> bool:
+    """The target restarts, or somebody else holds a lock: no reason yet to trouble a person."""
+    return isinstance(exc, TargetUnreachable) or bool(exc.context.get("retry"))
 
 
 def _not_merged(run: Run, exc: ForkyardError) -> str:
@@ -129,5 +139,5 @@ def _leave(context: Context, plan: Plan, ending: Ending) -> None:
                 context.store.environments.keep(environment.id, reason=f"the run is {ending.to}")
             elif environment.state.value in ("creating", "ready"):
                 release(context, environment, reason=f"the run is {ending.to}")
-    except ForkyardError as exc:
+    except Exception as exc:  # of any kind: after it the driver would call a merged run failed
         context.store.runs.add_event(plan.run.id, "release", f"left to the sweeps: {redact(str(exc))}")

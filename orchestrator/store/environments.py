@@ -65,9 +65,12 @@ class Environments(Table):
     def stale_pool(self) -> list[Environment]:
         return [Environment.of(row) for row in self._all("stale_pool")]
 
-    def take_for_release(self, environment_id: int, *, reason: str, pooled: bool = False) -> Environment | None:
-        """Mark as releasing; None if it is already. With `pooled`, only while no run has taken it."""
-        block = "unpool" if pooled else "take_for_release"
+    def take_for_release(
+        self, environment_id: int, *, reason: str, pooled: bool = False, idle: bool = False
+    ) -> Environment | None:
+        """Mark as releasing; None if it is already. With `pooled`, only while no run has taken it; with `idle`, only
+        while no worker is at work on its run."""
+        block = "unpool" if pooled else "take_if_idle" if idle else "take_for_release"
         row = self._one(block, environment_id=environment_id, reason=reason)
         return None if row is None else Environment.of(row)
 

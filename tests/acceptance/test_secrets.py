@@ -24,7 +24,7 @@ from psycopg.conninfo import conninfo_to_dict
 from orchestrator.app.embedded import stack_of
 from orchestrator.runs import RunState
 from orchestrator.secrets import derive
-from tests.acceptance.site import PASSED_ON, Site, behind, python
+from tests.acceptance.site import PASSED_ON, Site, behind
 
 TALKATIVE = """
 import json, os, re, sys, urllib.parse
@@ -48,19 +48,22 @@ with open(os.path.join(os.environ["FORKYARD_MIGRATIONS_DIR"], "1.sql"), "w") as 
 
 
 @pytest.fixture(scope="module")
-def told(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def told(site: Site, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A batch of agents that tell all they know has run, while every command that reached Valkey, and every command
     line on this machine, was written down. By place: its text."""
     site.project("secret")
     gate = tmp_path_factory.mktemp("secrets") / "gate"
     passed = {"environment": {"API_KEY": {"env": PASSED_ON}}}
     variants = {
-        "tells": {**python(TALKATIVE, "0"), **passed},
-        "fails": {**python(TALKATIVE, "3"), **passed},
-        "breaks": {**python(BROKEN), **passed},
+        "tells": {"agent": {"command": ["python", "talkative.py", "0"]}, **passed},
+        "fails": {"agent": {"command": ["python", "talkative.py", "3"]}, **passed},
+        "breaks": {"agent": {"command": ["python", "broken.py"]}, **passed},
         "waits": behind(gate),
     }
-    path = site.experiment("told", variants, project="secret", promote="review", keep_failed_forks=True)
+    agents = tmp_path_factory.mktemp("agents")
+    (agents / "talkative.py").write_text(TALKATIVE)
+    (agents / "broken.py").write_text(BROKEN)
+    path = site.experiment("told", variants, project="secret", promote="review", files=str(agents))
     with _everything_sent_to(stack_of(site.installation.settings).valkey_url()) as sent:
         handle = site.submit(path)
         site.in_state(handle, RunState.RUNNING)
@@ -71,11 +74,10 @@ def told(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
     site.json("baseline", "create", "secret")
     promoted = site.forkyard("promote", "told/tells#1")
     assert promoted.code == 0, promoted
-    yield {
+    return {
         **places,
         "everything sent to Valkey": "\n".join(sent),
         "Valkey afterwards": _valkey(stack_of(site.installation.settings).valkey_url()),
-        "celery afterwards": _celery(site),
         "Flower": _flower(site),
         "the logs": _logs(site),
         "the registry": _registry(site),
@@ -199,7 +201,7 @@ def _valkey(url: str) -> str:
                     "set": client.smembers,
                     "list": lambda key: client.lrange(key, 0, -1),
                     "zset": lambda key: client.zrange(key, 0, -1, withscores=True),
-                    "stream": lambda key: client.xrange(key),
+                    "stream": client.xrange,
                 }[kind](key)
                 texts.append(f"{key!r} = {value!r}")
     return _with_bodies("\n".join(texts))
@@ -218,18 +220,15 @@ def _with_bodies(text: str) -> str:
 
 def _celery(site: Site) -> str:
     """What `celery inspect` shows of every worker."""
-    texts = []
     environment = {**os.environ, "FORKYARD_CONFIG": str(site.installation.config)}
     script = (
         "from workers.app import app\n"
-        "look = app.control.inspect(timeout=3)\n"
-        "for name in ('active', 'reserved', 'scheduled', 'revoked', 'stats', 'conf', 'active_queues', 'registered'):\n"
-        "    print(name, getattr(look, name)(*([True] if name == 'conf' else [])))\n"
+        "look = app.control.inspect(timeout=20, limit=3)\n"  # three workers answer: then it waits no longer
+        "print(look.active(), look.reserved(), look.scheduled(), look.stats(), look.conf(with_defaults=True))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    texts.append(done.stdout)
-    return "\n".join(texts)
+    return done.stdout
 
 
 def _flower(site: Site) -> str:

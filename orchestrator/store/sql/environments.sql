@@ -59,6 +59,18 @@ WHERE e.purpose = 'pool' AND e.state = 'ready'
 UPDATE environments SET state = 'releasing', release_requested_at = now(), reason = %(reason)s
 WHERE id = %(environment_id)s AND state IN ('creating', 'ready', 'lost') RETURNING *;
 
+-- take_if_idle --
+WITH run AS MATERIALIZED (
+    -- The lock waits for a worker that is claiming the run, and one that comes later waits for this.
+    SELECT r.owner IS NOT NULL AND r.lease_until >= clock_timestamp()
+           AND r.state IN ('queued', 'provisioning', 'running', 'migrating', 'capturing', 'settling') AS busy
+    FROM environments e JOIN runs r ON r.id = e.run_id
+    WHERE e.id = %(environment_id)s FOR NO KEY UPDATE OF r
+)
+UPDATE environments SET state = 'releasing', release_requested_at = now(), reason = %(reason)s
+WHERE id = %(environment_id)s AND state IN ('creating', 'ready', 'lost') AND NOT EXISTS (SELECT FROM run WHERE busy)
+RETURNING *;
+
 -- unpool --
 UPDATE environments SET state = 'releasing', release_requested_at = now(), reason = %(reason)s
 WHERE id = (SELECT id FROM environments

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
 from orchestrator.experiments.load import load
 from orchestrator.forks.base import Stamp
@@ -17,7 +18,7 @@ from orchestrator.forks.names import resource_name
 from orchestrator.merge import marker
 from orchestrator.runs import Ending, Step
 from orchestrator.secrets import split_password
-from orchestrator.settings import Settings
+from orchestrator.settings import ProjectSecrets, Settings
 from orchestrator.steps.context import Context
 from orchestrator.store import Claim, Environment, Project, Store, upgrade
 from orchestrator.testing.fake_provider import FakeProvider
@@ -128,7 +129,10 @@ def world(fresh_database: Callable[..., str], tmp_path: Path) -> Iterator[World]
     provider = FakeProvider(server, installation=store.projects.installation(), key=KEY)
     without, password = split_password(target)
     context = Context(
-        settings=Settings(state_dir=tmp_path, projects={"shop": {"target_password": password}}),
+        settings=Settings(
+            state_dir=tmp_path,
+            projects={"shop": ProjectSecrets(target_password=SecretStr(password) if password else None)},
+        ),
         store=store,
         dispatcher=dispatcher,
         make_provider=lambda *_: provider,

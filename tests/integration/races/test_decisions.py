@@ -13,7 +13,7 @@ from orchestrator.errors import NotPossible
 from orchestrator.maintenance import expire, rescue
 from orchestrator.merge import marker
 from orchestrator.runs import Ending, RunState, Step
-from orchestrator.steps import summarise
+from orchestrator.steps import settle, summarise
 from orchestrator.steps.driver import perform
 from orchestrator.steps.pipeline import STAGES
 from orchestrator.store import Run
@@ -110,6 +110,21 @@ def test_a_cancel_after_a_merge_was_begun_closes_the_run_in_the_target(world: An
     world.commit_merge(run_id)
     world.store.runs.request_cancel(run_id)
     world.change("UPDATE runs SET lease_until = now() - interval '1 s' WHERE id = %s", run_id)
+    perform(world.context, STAGES[Step.SETTLE], run_id)
+    assert world.store.runs.get(run_id).state is RunState.MERGED
+
+
+def test_a_merge_stands_whatever_the_release_of_its_fork_runs_into(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id, _ = world.batch()
+    world.fork(run_id)
+    world.walk_to(run_id, Step.SETTLE)
+    world.change("UPDATE runs SET lease_until = now() - interval '1 s' WHERE id = %s", run_id)
+
+    def release(*_: object, **__: object) -> bool:
+        raise OSError("no file descriptor is left")
+
+    monkeypatch.setattr(settle, "release", release)
+    monkeypatch.setattr(settle, "_verdict", lambda *_: Ending.merged("it is in the target"))
     perform(world.context, STAGES[Step.SETTLE], run_id)
     assert world.store.runs.get(run_id).state is RunState.MERGED
 

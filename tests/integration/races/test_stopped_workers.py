@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import Fenced
+from orchestrator.errors import Fenced, ProviderUnavailable, RegistryUnavailable
 from orchestrator.runs import Step
-from orchestrator.steps import environment, run_agent
+from orchestrator.steps import apply_migrations, driver, environment, run_agent
 from orchestrator.store import AttemptRow
+from orchestrator.store.runs import Runs
 
 
 def take_over(world: Any, run_id: str, step: Step) -> Any:
@@ -50,3 +51,42 @@ def test_it_does_not_forget_the_migrations_of_the_next_agent(world: Any) -> None
     with pytest.raises(Fenced):
         run_agent._fresh_environment(world.context, plan)
     assert len(world.store.ledger.of_run(run_id)) == 1
+
+
+def test_its_session_does_not_block_the_migrations_of_the_next_try(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id, _ = world.batch()
+    fork = world.fork(run_id)
+    world.walk_to(run_id, Step.APPLY_MIGRATIONS)
+    text = {"name": "1.sql", "original": "SELECT 1", "final": None}
+    world.store.ledger.record(run_id, 1, **text, applied=False, statements=0, duration_seconds=0, attempts=())
+
+    def connect(_: str) -> Any:
+        raise ProviderUnavailable("this fork is in memory")
+
+    monkeypatch.setattr(apply_migrations, "connect", connect)
+    world.provider.open(fork.name, stamp=environment.stamp_of(world.context, world.project, fork))
+    world.provider.calls.clear()
+    with pytest.raises(ProviderUnavailable):
+        apply_migrations.apply_migrations(world.context, take_over(world, run_id, Step.APPLY_MIGRATIONS), None)  # type: ignore[arg-type]
+    assert world.provider.calls == [("close", fork.name), ("open", fork.name)]
+
+
+def test_a_step_is_not_done_twice_because_its_commit_found_no_registry(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id, _ = world.batch()
+    world.walk_to(run_id, Step.PROVISION)
+    world.change("UPDATE runs SET lease_until = now() - interval '1 s' WHERE id = %s", run_id)
+    commit, failed, acted = Runs.commit_step, [], []
+
+    def commit_step(self: Runs, *parts: Any, **values: Any) -> None:
+        if not failed:
+            failed.append(True)
+            raise RegistryUnavailable("it restarts")
+        commit(self, *parts, **values)
+
+    monkeypatch.setattr(Runs, "commit_step", commit_step)
+    monkeypatch.setattr(driver, "COMMIT_PAUSE_SECONDS", 0)
+    stage = driver.Stage(Step.PROVISION, lambda *_: acted.append(True))
+    assert driver.perform(world.context, stage, run_id) is driver.Outcome.DONE
+    assert (len(acted), world.store.runs.get(run_id).steps_done) == (1, Step.PROVISION.number)
