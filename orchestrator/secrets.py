@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import re
+from collections.abc import Callable
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -13,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 # Without the scheme: a pattern that begins with "any letters" takes seconds for one long line of an agent's log.
 _URL_PASSWORD = re.compile(r"(?P<head>://[^\s:/@'\"]*:)(?P<secret>[^\s@/'\"]+)(?P<tail>@)")
 _KEY_PASSWORD = re.compile(
-    r"(?P<head>\b(?:password|passwd|pwd|api_?key|token|secret)\b['\"]?\s*[=:]\s*)"
+    r"(?P<head>(?<![a-z0-9])(?:(?:pg)?password|passwd|pwd|api_?key|token|secret)\b['\"]?\s*[=:]\s*)"
     r"(?P<secret>'[^']*'|\"[^\"]*\"|[^\s,;&'\"]+)",
     re.IGNORECASE,
 )
@@ -33,6 +34,17 @@ def redact(text: str) -> str:
     """The text with passwords in URLs and in `password=…` pairs replaced by `***`."""
     text = _URL_PASSWORD.sub(r"\g<head>***\g<tail>", text)
     return _KEY_PASSWORD.sub(r"\g<head>***", text)
+
+
+def redactor(*known: str) -> Callable[[str], str]:
+    """Like `redact`, and strikes out these secrets wherever they stand, as they are or quoted for a URL."""
+    forms = sorted({form for secret in known if secret for form in (secret, quote(secret, safe=""))}, key=len)
+    pattern = re.compile("|".join(map(re.escape, reversed(forms)))) if forms else None
+
+    def strike(text: str) -> str:
+        return redact(pattern.sub("***", text) if pattern else text)
+
+    return strike
 
 
 def split_password(conninfo: str) -> tuple[str, str | None]:

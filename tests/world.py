@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,12 @@ from orchestrator.testing.recording_dispatcher import RecordingDispatcher
 from tests.registry import execute, make_project, walk_to
 
 KEY = b"world"
+
+
+def until(condition: Callable[[], bool], seconds: float = 5) -> bool:
+    """Wait for another thread's or process's work."""
+    waiting = threading.Event()
+    return any(condition() or waiting.wait(0.02) for _ in range(int(seconds / 0.02)))
 
 
 class StandIn(FakeProvider):
@@ -110,6 +117,10 @@ class World:
         return self.store.projects.seal_baseline(
             row.id, fingerprint=self.fingerprint, target_fingerprint=self.fingerprint
         )
+
+    def opened(self) -> Context:
+        """Another process's view of the same world, with connections of its own; the caller closes its store."""
+        return replace(self.context, store=Store(self.registry))
 
     def worker(self, owner: str, dispatcher: RecordingDispatcher | None = None) -> Context:
         """The same world as another worker sees it."""

@@ -40,7 +40,7 @@ class Concurrency:
 
     agents: int = 4
     steps: int = 2
-    gc: int = 1
+    gc: int = 2
 
 
 def stack_of(settings: Settings, *, disposable: bool = False) -> Stack:

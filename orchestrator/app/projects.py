@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import psycopg
 
 from orchestrator.app.secrets_file import update_secrets
-from orchestrator.errors import PrivilegeMissing, SettingsError, TargetUnreachable
+from orchestrator.errors import NotPossible, PrivilegeMissing, SettingsError, TargetUnreachable
 from orchestrator.merge import marker
 from orchestrator.merge.target import check_target
 from orchestrator.secrets import redact, split_password, split_url_password
@@ -47,6 +47,7 @@ def add_project(context: Context, request: ProjectRequest) -> Project:
     host, host_password = _split(request.host, "host")
     redis_url, redis_password = split_url_password(request.redis) if request.redis else (None, None)
     _check_target(request)
+    _refuse_move(context, request)
     _check_host(context, request)
     _install_marker(request.target)
     passwords = {"target_password": target_password, "host_password": host_password, "redis_password": redis_password}
@@ -93,6 +94,29 @@ def _check_target(request: ProjectRequest) -> None:
     if failed.subject == "connection":
         raise TargetUnreachable(f"{failed.detail[:1].upper()}{failed.detail[1:]}")
     raise PrivilegeMissing(f"The target is not ready: {failed.detail}; {failed.fix}.")
+
+
+def _refuse_move(context: Context, request: ProjectRequest) -> None:
+    """Forks at another server would be looked for in vain, and taken for gone."""
+    present = next((project for project in context.store.projects.all() if project.name == request.name), None)
+    if present is None or (present.provider, _server(present.host_conninfo)) == (
+        request.provider,
+        _server(request.host),
+    ):
+        return
+    forks = len(context.store.environments.open(present.id))
+    rows = context.store.projects.baselines(present.id)
+    baselines = sum(row["state"] != "released" for row in rows)
+    if forks or baselines:
+        raise NotPossible(
+            f"Project {request.name} has {forks} forks and {baselines} baselines at its present host: release them "
+            "(`forkyard sweep`, `forkyard baseline release`) before it moves to another."
+        )
+
+
+def _server(conninfo: str) -> tuple[str, str]:
+    parts = psycopg.conninfo.conninfo_to_dict(conninfo)
+    return str(parts.get("hostaddr") or parts.get("host", "")), str(parts.get("port", "5432"))
 
 
 def _check_host(context: Context, request: ProjectRequest) -> None:

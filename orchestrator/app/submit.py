@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.app.decide import cancel_experiment
 from orchestrator.errors import QueueUnavailable, SpecError
 from orchestrator.experiments.load import load
 from orchestrator.experiments.plan import plan
@@ -57,6 +58,10 @@ def submit(context: Context, path: Path, *, only: Sequence[str] = ()) -> Submitt
     except QueueUnavailable as exc:
         warning = f"{exc} The runs are recorded and will start when it is back."
         return Submitted(experiment=experiment, run_ids=tuple(run_ids), warning=warning)
+    except KeyboardInterrupt:
+        # What is recorded would start by itself later, with nobody watching.
+        cancel_experiment(context, experiment)
+        raise
     return Submitted(experiment=experiment, run_ids=tuple(run_ids))
 
 

@@ -16,9 +16,10 @@ NAME = "pool"
 def run_once(context: Context, dry_run: bool) -> Iterator[Finding]:
     for environment in context.store.environments.stale_pool():
         reason = "its baseline is no longer the newest"
+        action = "would release"
         if not dry_run:
-            release(context, environment, reason=reason, pooled=True)
-        action = "would release" if dry_run else "released"
+            done = release(context, environment, reason=reason, pooled=True)
+            action = "released" if done else "left (taken, or see the log)"
         yield Finding(sweep=NAME, kind="environment", name=environment.name, action=action, reason=reason)
     for row in context.store.environments.pool_sizes():
         missing = max(0, row["pool_size"] - row["present"])

@@ -73,7 +73,7 @@ def _apply(
     run_id, position, ledger = claim.run.id, row["position"], context.store.ledger
 
     def note(transaction_id: str, text: str) -> None:
-        ledger.about_to_commit(run_id, position, transaction_id=transaction_id, ran=text)
+        ledger.about_to_commit(claim, position, transaction_id=transaction_id, ran=text)
 
     migration = Migration(name=row["name"], sql=row["original"])
     outcome = apply_migration(connection, migration, fixers=fixers, before_commit=note)
@@ -87,6 +87,7 @@ def _apply(
         statements=outcome.statements,
         duration_seconds=outcome.duration_seconds,
         attempts=[_attempt_row(attempt) for attempt in outcome.attempts],
+        claim=claim,
     )
     return outcome
 
@@ -97,7 +98,7 @@ def _was_committed(context: Context, claim: Claim, connection: psycopg.Connectio
     if answer is None:
         raise ProviderUnavailable(f"The migration {row['name']} of a dead worker has not ended yet.")
     if answer:
-        context.store.ledger.was_committed(claim.run.id, row["position"])
+        context.store.ledger.was_committed(claim, row["position"])
     return answer
 
 

@@ -45,8 +45,8 @@ def capture(context: Context, claim: Claim, heartbeat: Heartbeat) -> Ending | No
     heartbeat.raise_if_stopped()
     digest = context.store.artifacts.put("changeset", changeset.to_json())
     context.store.runs.store_results(claim, changeset_hash=digest, baseline_fingerprint=plan.baseline.fingerprint)
-    context.store.runs.store_measurements(claim.run.id, changeset.facts())
-    _measure(context, plan, conninfo)
+    context.store.runs.store_measurements(claim, changeset.facts())
+    _measure(context, claim, plan, conninfo)
     return None
 
 
@@ -104,12 +104,12 @@ def _neutral(environment: Environment) -> dict[str, str]:
     return {environment.name: "<agent>"}
 
 
-def _measure(context: Context, plan: Plan, conninfo: str) -> None:
+def _measure(context: Context, claim: Claim, plan: Plan, conninfo: str) -> None:
     spec = plan.spec
     metrics = run_metrics(conninfo, spec.metrics, METRIC_TIMEOUT_SECONDS)
-    context.store.runs.store_measurements(plan.run.id, metrics)
+    context.store.runs.store_measurements(claim, metrics)
     checks = run_checks(conninfo, spec.checks, METRIC_TIMEOUT_SECONDS)
-    context.store.runs.store_checks(plan.run.id, [(check.name, check.ok, check.detail) for check in checks])
+    context.store.runs.store_checks(claim, [(check.name, check.ok, check.detail) for check in checks])
     failed = [check for check in checks if not check.ok]
     if failed:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""

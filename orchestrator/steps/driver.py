@@ -160,9 +160,7 @@ def _commit(context: Context, claim: Claim, step: Step, ending: Ending | None, *
 def _write(context: Context, claim: Claim, step: Step, ending: Ending | None, outcome: str) -> None:
     if step is Step.SETTLE and ending is not None:
         dispatch_seconds = context.settings.worker.dispatch_seconds
-        context.publish(
-            context.store.runs.finish(claim.run.id, ending, claim=claim, dispatch_seconds=dispatch_seconds)
-        )
+        context.publish(context.store.runs.finish(claim.run.id, ending, claim=claim, dispatch_seconds=dispatch_seconds))
         return
     context.store.runs.commit_step(
         claim,

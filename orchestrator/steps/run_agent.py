@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from orchestrator.agents import callable as callable_agent
 from orchestrator.agents import command, sql
@@ -13,13 +14,13 @@ from orchestrator.agents.base import AgentRequest, problem
 from orchestrator.agents.environment import agent_environment
 from orchestrator.agents.process import end_leftovers, run_process
 from orchestrator.agents.result import read_result
-from orchestrator.errors import AgentInterrupted
+from orchestrator.errors import AgentError, AgentInterrupted
 from orchestrator.experiments.spec import AgentKind, EnvironmentReference, Variant
 from orchestrator.forks.base import Login
 from orchestrator.isolation import workspace as workspaces
-from orchestrator.migrations.files import read_folder
+from orchestrator.migrations.files import Migration, read_folder
 from orchestrator.runs import Ending
-from orchestrator.secrets import redact
+from orchestrator.secrets import redactor
 from orchestrator.settings import process_environment, workspace_root
 from orchestrator.steps.context import Context, Plan
 from orchestrator.steps.driver import Heartbeat
@@ -27,6 +28,8 @@ from orchestrator.steps.environment import provide, release, require_claim
 from orchestrator.steps.namespace import lease
 from orchestrator.store import Claim, Environment
 
+SHORTEST_SECRET = 8
+"""Shorter values, such as `1` or `debug`, are none, and striking them out would garble every log."""
 MAX_STARTS = 2
 """An interrupted agent is started once more, on a fresh fork."""
 
@@ -48,18 +51,22 @@ def run_agent(context: Context, claim: Claim, heartbeat: Heartbeat) -> Ending | 
         raise AgentInterrupted(f"The agent was interrupted {MAX_STARTS} times; its workers died.")
     with _folders(context, plan, environment) as folders:
         heartbeat.raise_if_stopped()
+        variables = _variables(context, plan, environment, folders)
+        known = _secrets(plan, variables)
+        strike = redactor(*known)
         try:
-            _run(context, claim, heartbeat, plan, environment, folders)
+            _run(context, claim, heartbeat, plan, variables, folders, strike)
         finally:
             if folders.log.exists():
                 log_hash = context.store.artifacts.put("log", folders.log.read_bytes())
                 context.store.runs.store_results(claim, log_hash=log_hash)
         result = read_result(folders.result)
-        context.store.runs.store_measurements(
-            plan.run.id, {f"agent.{name}": value for name, value in result.metrics.items()}
-        )
-        context.store.runs.store_results(claim, notes=redact(result.notes) or None)
-        _record_migrations(context, plan, folders)
+        metrics = {f"agent.{name}": value for name, value in result.metrics.items()}
+        context.store.runs.store_measurements(claim, metrics)
+        context.store.runs.store_results(claim, notes=strike(result.notes) or None)
+        migrations = read_folder(folders.migrations)
+        _refuse_secrets(migrations, known)
+        _record_migrations(context, claim, migrations)
     return None
 
 
@@ -81,15 +88,12 @@ def _fresh_environment(context: Context, plan: Plan) -> Environment:
     return provide(context, plan)
 
 
-def _run(
-    context: Context, claim: Claim, heartbeat: Heartbeat, plan: Plan, environment: Environment, folders: _Folders
-) -> None:
+def _variables(context: Context, plan: Plan, environment: Environment, folders: _Folders) -> dict[str, str]:
+    """All the variables of the agent; none for a folder of SQL, which is no process."""
     variant = plan.spec.variants[plan.run.variant]
     if variant.agent.kind is AgentKind.SQL:
-        sql.copy_migrations(".", workspace=folders.workspace, migrations_dir=folders.migrations)
-        return
-    worker = process_environment()
-    variables = agent_environment(
+        return {}
+    return agent_environment(
         run_id=plan.run.id,
         database_url=context.provider(plan.project).conninfo(environment.name, Login.AGENT),
         task=plan.spec.task,
@@ -98,13 +102,36 @@ def _run(
         workspace=folders.workspace,
         migrations_dir=folders.migrations,
         result_path=folders.result,
-        worker=worker,
+        worker=process_environment(),
         redis_url=lease(context, plan.project, environment),
         extra={
             name: {"env": value.env} if isinstance(value, EnvironmentReference) else value
             for name, value in variant.environment.items()
         },
     )
+
+
+def _secrets(plan: Plan, variables: dict[str, str]) -> tuple[str, ...]:
+    """What the agent was given and nobody else may read: its passwords, and the worker's variables passed on."""
+    named = plan.spec.variants[plan.run.variant].environment
+    passed_on = [variables[name] for name, value in named.items() if isinstance(value, EnvironmentReference)]
+    passwords = [unquote(urlsplit(variables.get(name, "")).password or "") for name in ("DATABASE_URL", "REDIS_URL")]
+    return tuple(secret for secret in (*passed_on, *passwords) if len(secret) >= SHORTEST_SECRET)
+
+
+def _run(
+    context: Context,
+    claim: Claim,
+    heartbeat: Heartbeat,
+    plan: Plan,
+    variables: dict[str, str],
+    folders: _Folders,
+    strike: Callable[[str], str],
+) -> None:
+    variant = plan.spec.variants[plan.run.variant]
+    if variant.agent.kind is AgentKind.SQL:
+        sql.copy_migrations(".", workspace=folders.workspace, migrations_dir=folders.migrations)
+        return
     limits = context.settings.worker
     request = AgentRequest(
         run_id=plan.run.id,
@@ -121,7 +148,7 @@ def _run(
         request,
         cancelled=heartbeat.should_stop,
         on_start=lambda group: context.store.runs.record_process(claim, group),
-        redact=redact,
+        redact=strike,
     )
     heartbeat.raise_if_stopped()
     context.store.runs.store_results(claim, agent_seconds=outcome.duration_seconds)
@@ -163,11 +190,21 @@ def _folders(context: Context, plan: Plan, environment: Environment) -> Iterator
             context.store.environments.gone(environment.id, [resource])
 
 
-def _record_migrations(context: Context, plan: Plan, folders: _Folders) -> None:
+def _refuse_secrets(migrations: Sequence[Migration], known: tuple[str, ...]) -> None:
+    """Migrations are kept, shown and merged as they are written, so a secret in one cannot be struck out."""
+    for migration in migrations:
+        if any(secret in migration.sql for secret in known):
+            raise AgentError(
+                f"The migration {migration.name} holds a secret that the agent was given, such as its database's "
+                "password; migrations are kept, so it was refused."
+            )
+
+
+def _record_migrations(context: Context, claim: Claim, migrations: Sequence[Migration]) -> None:
     """Put what the agent wrote on the ledger, as not yet applied."""
-    for position, migration in enumerate(read_folder(folders.migrations), start=1):
+    for position, migration in enumerate(migrations, start=1):
         context.store.ledger.record(
-            plan.run.id,
+            claim.run.id,
             position,
             name=migration.name,
             original=migration.sql,
@@ -176,4 +213,5 @@ def _record_migrations(context: Context, plan: Plan, folders: _Folders) -> None:
             statements=0,
             duration_seconds=0,
             attempts=(),
+            claim=claim,
         )

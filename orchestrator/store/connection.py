@@ -11,9 +11,10 @@ from psycopg import Connection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from orchestrator.errors import RegistryError, RegistryOutdated, RegistryUnavailable
+from orchestrator.errors import Fenced, RegistryError, RegistryOutdated, RegistryUnavailable
 from orchestrator.secrets import redact
 from orchestrator.store.queries import blocks
+from orchestrator.store.records import Claim
 
 SCHEMA = "forkyard_registry"
 
@@ -84,11 +85,21 @@ class Table:
 
     def _rows(self, connection: Registry, block: str, values: Mapping[str, Any]) -> list[DictRow]:
         cursor = connection.execute(self._sql[block], values)
-        return cursor.fetchall() if cursor.description else []
+        return [] if cursor.rownumber is None else cursor.fetchall()
 
     def _row(self, connection: Registry, block: str, values: Mapping[str, Any]) -> DictRow | None:
         rows = self._rows(connection, block, values)
         return rows[0] if rows else None
+
+    @contextmanager
+    def _fenced_transaction(self, claim: Claim | None) -> Iterator[Registry]:
+        """A transaction for writes of the claim's owner alone; raises Fenced if a newer epoch owns the run."""
+        with self._database.transaction() as connection:
+            if claim is not None:
+                values = {"run_id": claim.run.id, "epoch": claim.epoch}
+                if connection.execute(blocks("runs")["fence"], values).fetchone() is None:
+                    raise Fenced(run=claim.run.id, epoch=claim.epoch)
+            yield connection
 
     def _one(self, block: str, **values: Any) -> DictRow | None:
         with self._database.connection() as connection:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.store.connection import Table
+from orchestrator.store.records import Claim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +42,12 @@ class Ledger(Table):
         statements: int,
         duration_seconds: float,
         attempts: Sequence[AttemptRow],
+        claim: Claim | None = None,
     ) -> None:
-        """Write one migration with its attempts, replacing an earlier record of that position."""
+        """Write one migration with its attempts, replacing an earlier record of that position.
+
+        Here as below, with a claim: raises Fenced if a newer epoch owns the run.
+        """
         values: dict[str, Any] = {
             "run_id": run_id,
             "position": position,
@@ -53,20 +58,23 @@ class Ledger(Table):
             "statements": statements,
             "duration_seconds": duration_seconds,
         }
-        with self._database.transaction() as connection:
+        with self._fenced_transaction(claim) as connection:
             self._rows(connection, "insert", values)
             self._rows(connection, "clear_attempts", values)
             for attempt in attempts:
                 fields = {name: getattr(attempt, name) for name in AttemptRow.__slots__}
                 self._rows(connection, "insert_attempt", {"run_id": run_id, "position": position, **fields})
 
-    def about_to_commit(self, run_id: str, position: int, *, transaction_id: str, ran: str) -> None:
+    def about_to_commit(self, claim: Claim, position: int, *, transaction_id: str, ran: str) -> None:
         """Note the fork's transaction that is about to commit this text, so that a crash in between can be told."""
-        self._all("about_to_commit", run_id=run_id, position=position, transaction_id=transaction_id, ran=ran)
+        values = {"run_id": claim.run.id, "position": position, "transaction_id": transaction_id, "ran": ran}
+        with self._fenced_transaction(claim) as connection:
+            self._rows(connection, "about_to_commit", values)
 
-    def was_committed(self, run_id: str, position: int) -> None:
+    def was_committed(self, claim: Claim, position: int) -> None:
         """The noted transaction turned out to be committed: the text that it ran is applied."""
-        self._all("was_committed", run_id=run_id, position=position)
+        with self._fenced_transaction(claim) as connection:
+            self._rows(connection, "was_committed", {"run_id": claim.run.id, "position": position})
 
     def of_run(self, run_id: str) -> list[dict[str, Any]]:
         """The migrations in order, each with its `attempts`."""

@@ -106,13 +106,17 @@ class Runs(Table):
         names = ("changeset_hash", "log_hash", "baseline_fingerprint", "agent_seconds", "notes")
         self._fenced("store_results", claim, **{name: results.get(name) for name in names})
 
-    def store_measurements(self, run_id: str, values: Mapping[str, float | None]) -> None:
-        self._all("measure", run_id=run_id, names=list(values), values=list(values.values()))
+    def store_measurements(self, claim: Claim, values: Mapping[str, float | None]) -> None:
+        fields = {"run_id": claim.run.id, "names": list(values), "values": list(values.values())}
+        with self._fenced_transaction(claim) as connection:
+            self._rows(connection, "measure", fields)
 
-    def store_checks(self, run_id: str, checks: Sequence[tuple[str, bool, str]]) -> None:
+    def store_checks(self, claim: Claim, checks: Sequence[tuple[str, bool, str]]) -> None:
         """Each check as (name, ok, detail)."""
         names, oks, details = ([c[i] for c in checks] for i in range(3))
-        self._all("check", run_id=run_id, names=names, oks=oks, details=details)
+        fields = {"run_id": claim.run.id, "names": names, "oks": oks, "details": details}
+        with self._fenced_transaction(claim) as connection:
+            self._rows(connection, "check", fields)
 
     def finish(
         self,
@@ -156,7 +160,7 @@ class Runs(Table):
             experiment_id=ended["experiment_id"],
             continuation=ended["continuation"],
             woken=(woken,) if woken else (),
-            batch_done=live is not None and live["live"] == 0,
+            batch_done=live is not None and not live["live"],
         )
 
     def wake(self, *, dispatch_seconds: float) -> tuple[Woken, ...]:

@@ -101,9 +101,10 @@ class Site:
         path.write_text(yaml.safe_dump(spec, sort_keys=False, allow_unicode=True), encoding="utf-8")
         return path
 
-    def process(self, *arguments: str | Path, **more: Any) -> Done:
+    def process(self, *arguments: str | Path, config: Path | None = None) -> Done:
         """Run `forkyard …` as a process of its own, as a user does."""
-        done = self.installation.cli(*map(str, arguments), **more)
+        chosen = ["--config", str(config)] if config else []
+        done = self.installation.cli(*chosen, *map(str, arguments))
         return Done(done.returncode, done.stdout, done.stderr)
 
     def forkyard(self, *arguments: str | Path, config: Path | None = None) -> Done:

@@ -35,15 +35,15 @@ print("PASSWORD:", password)
 print("plainly", password, "and", os.environ["API_KEY"], file=sys.stderr)
 print({"api_key": os.environ["API_KEY"]})
 with open(os.path.join(os.environ["FORKYARD_MIGRATIONS_DIR"], "1.sql"), "w") as file:
-    file.write(f"-- written by {url} with {os.environ['API_KEY']}\\nALTER TABLE customers ADD COLUMN told text;")
+    file.write("ALTER TABLE customers ADD COLUMN told text;")
 with open(os.environ["FORKYARD_RESULT"], "w") as file:
     json.dump({"metrics": {"said": 1}, "notes": f"I used {url} and {password} and {os.environ['API_KEY']}"}, file)
 sys.exit(int(sys.argv[1]))
 """
-BROKEN = """
+WRITES = """
 import os
 with open(os.path.join(os.environ["FORKYARD_MIGRATIONS_DIR"], "1.sql"), "w") as file:
-    file.write(f"SELECT no_such_function('{os.environ['DATABASE_URL']}', '{os.environ['API_KEY']}')")
+    file.write(f"-- for {os.environ['DATABASE_URL']}\\nSELECT 1;")
 """
 
 
@@ -57,12 +57,12 @@ def told(site: Site, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]
     variants = {
         "tells": {"agent": {"command": ["python", "talkative.py", "0"]}, **passed},
         "fails": {"agent": {"command": ["python", "talkative.py", "3"]}, **passed},
-        "breaks": {"agent": {"command": ["python", "broken.py"]}, **passed},
+        "writes": {"agent": {"command": ["python", "writes.py"]}, **passed},
         "waits": behind(gate),
     }
     agents = tmp_path_factory.mktemp("agents")
     (agents / "talkative.py").write_text(TALKATIVE)
-    (agents / "broken.py").write_text(BROKEN)
+    (agents / "writes.py").write_text(WRITES)
     path = site.experiment("told", variants, project="secret", promote="review", files=str(agents))
     with _everything_sent_to(stack_of(site.installation.settings).valkey_url()) as sent:
         handle = site.submit(path)
@@ -71,6 +71,7 @@ def told(site: Site, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]
         gate.touch()
         runs = site.finished(handle)
     assert runs["tells#1"].state is RunState.HELD
+    assert "The migration 1.sql holds a secret that the agent was given" in str(runs["writes#1"].reason)
     site.json("baseline", "create", "secret")
     promoted = site.forkyard("promote", "told/tells#1")
     assert promoted.code == 0, promoted
@@ -163,7 +164,7 @@ class _everything_sent_to:
     """Every command that any client sends to that Valkey, from MONITOR (which hides AUTH by itself)."""
 
     def __init__(self, url: str) -> None:
-        self._client = redis.Redis.from_url(url)
+        self._client = redis.Redis.from_url(url, socket_timeout=None)
         self._lines: list[str] = []
         self._end = threading.Event()
 
@@ -286,7 +287,7 @@ def _words(site: Site, folder: Path) -> str:
         ("project", "list"),
         ("baseline", "list", "secret"),
     ]
-    for run in ("told/tells#1", "told/fails#1", "told/breaks#1"):
+    for run in ("told/tells#1", "told/fails#1", "told/writes#1"):
         commands += [(name, run) for name in ("show", "logs", "diff", "receipt")]
     texts = []
     for command in commands:

@@ -11,7 +11,9 @@ import psycopg
 
 from orchestrator.runs import RunState
 from orchestrator.store import Run
-from tests.chaos.arena import Arena, Batch, owner_pid
+from tests.chaos.arena import Arena, owner_pid
+from tests.chaos.experiment import Batch
+from tests.chaos.invariants import check, finished, markers
 
 
 @contextmanager
@@ -27,7 +29,7 @@ def _dies_after_its_commit(arena: Arena, batch: Batch) -> Run:
 
     The caller keeps the table `projects` locked, for which the registry's last transition has to wait.
     """
-    arena.wait(lambda: arena.markers(batch), 30, "the merge to be committed", batch)
+    arena.wait(lambda: markers(batch), 30, "the merge to be committed", batch)
     (run,) = arena.runs(batch)
     assert run.state is RunState.SETTLING
     os.kill(owner_pid(run), signal.SIGKILL)
@@ -41,7 +43,7 @@ def test_a_merge_whose_worker_dies_before_it_is_recorded_is_found_and_recorded(a
         run = _dies_after_its_commit(arena, batch)
         taken_over = lambda: arena.runs(batch)[0].epoch > run.epoch + 1  # noqa: E731
         arena.wait(taken_over, 20, "another worker to settle the run", batch)
-    assert arena.check(batch) == {"merged": 1}
+    assert check(arena, batch) == {"merged": 1}
     assert arena.runs(batch)[0].reason == "the experiment promotes all; its merge had been committed"
 
 
@@ -51,7 +53,7 @@ def test_a_run_cancelled_after_its_merge_was_committed_is_reported_as_merged(are
     with _locked(arena, "projects", "ROW EXCLUSIVE"):
         _dies_after_its_commit(arena, batch)
         arena.ask("cancel", batch.handle)
-    assert arena.check(batch) == {"merged": 1}
+    assert check(arena, batch) == {"merged": 1}
 
 
 def test_a_run_that_rescue_gave_up_cannot_be_merged_by_a_worker_that_wakes_late(arena: Arena) -> None:
@@ -64,12 +66,12 @@ def test_a_run_that_rescue_gave_up_cannot_be_merged_by_a_worker_that_wakes_late(
     try:
         arena.registry("UPDATE runs SET step_tries = 99, lease_until = now() WHERE id = %s", run.id)
         arena.wait(lambda: arena.runs(batch)[0].finished, 15, "rescue to give the run up", batch)
-        assert arena.markers(batch) == {run.id: "closed"}
+        assert markers(batch) == {run.id: "closed"}
     finally:
         os.kill(owner_pid(run), signal.SIGCONT)
     arena.idle()
-    assert arena.check(batch) == {"failed": 1}
-    assert arena.markers(batch) == {run.id: "closed"}
+    assert check(arena, batch) == {"failed": 1}
+    assert markers(batch) == {run.id: "closed"}
 
 
 def test_a_worker_that_hangs_inside_of_its_merge_does_not_hold_up_the_sweeps(arena: Arena) -> None:
@@ -86,12 +88,12 @@ def test_a_worker_that_hangs_inside_of_its_merge_does_not_hold_up_the_sweeps(are
         arena.wait(lambda: arena.registry(swept), 30, "rescue to leave the run for later", batch)
     finally:
         os.kill(owner_pid(run), signal.SIGCONT)
-    arena.check(batch)
+    check(arena, batch)
 
 
 def test_a_held_run_whose_merge_had_been_committed_cannot_be_discarded(arena: Arena) -> None:
     batch = arena.submit("held-but-merged", nap=0.3, repeats=1, only="one", promote="review")
-    (run,) = arena.finished(batch)
+    (run,) = finished(arena, batch)
     assert run.state is RunState.HELD
     with psycopg.connect(batch.target) as target:
         target.execute(

@@ -7,11 +7,10 @@ import signal
 import time
 
 import psycopg
-import redis
 
-from orchestrator.app.embedded import stack_of
 from orchestrator.runs import RunState
 from tests.chaos.arena import Arena
+from tests.chaos.invariants import check
 
 
 def test_valkey_is_killed_and_comes_back(arena: Arena) -> None:
@@ -20,18 +19,18 @@ def test_valkey_is_killed_and_comes_back(arena: Arena) -> None:
     arena.kill("valkey")
     time.sleep(1.5)
     arena.installation.restart_servers()
-    assert arena.check(batch) == {"merged": 8}
+    assert check(arena, batch) == {"merged": 8}
 
 
 def test_valkey_forgets_everything(arena: Arena) -> None:
     batch = arena.submit("valkey-flushed", promote="best", nap=0.3)
-    client = redis.Redis.from_url(stack_of(arena.installation.settings).valkey_url())
+    client = arena.broker()
     arena.in_step(batch, RunState.RUNNING, count=2)
     for _ in range(3):
         client.flushall()
         time.sleep(0.8)
     client.close()
-    assert arena.check(batch) == {"merged": 1, "discarded": 7}
+    assert check(arena, batch) == {"merged": 1, "discarded": 7}
 
 
 def test_postgres_is_killed_and_comes_back(arena: Arena) -> None:
@@ -40,7 +39,7 @@ def test_postgres_is_killed_and_comes_back(arena: Arena) -> None:
     arena.kill("postgres")
     time.sleep(1)
     arena.installation.restart_servers()
-    ends = arena.check(batch, within=60)
+    ends = check(arena, batch, within=60)
     assert set(ends) <= {"merged", "failed", "discarded"}
     assert ends["merged"] >= 2
 
@@ -50,7 +49,7 @@ def test_postgres_restarts_itself_after_one_of_its_processes_crashed(arena: Aren
     arena.in_step(batch, RunState.SETTLING)
     backends = arena.admin("SELECT pid FROM pg_stat_activity WHERE application_name = 'forkyard-registry'")
     os.kill(backends[0][0], signal.SIGKILL)
-    ends = arena.check(batch, within=60)
+    ends = check(arena, batch, within=60)
     assert set(ends) <= {"merged", "failed", "discarded"}
     assert ends["merged"] == 1
 
@@ -64,4 +63,4 @@ def test_the_target_is_away_while_a_run_is_merged(arena: Arena) -> None:
         arena.wait(lambda: len(arena.registry(waited)) >= 2, 20, "both runs to be settled", batch)
         time.sleep(1)
         admin.execute('ALTER DATABASE "target-away" CONNECTION LIMIT -1')
-    assert arena.check(batch) == {"merged": 2}
+    assert check(arena, batch) == {"merged": 2}

@@ -11,8 +11,8 @@ ORDER BY r.position;
 -- get --
 SELECT * FROM runs WHERE id = %(run_id)s;
 
--- get_for_update --
-SELECT * FROM runs WHERE id = %(run_id)s FOR NO KEY UPDATE;
+-- fence --
+SELECT id FROM runs WHERE id = %(run_id)s AND epoch = %(epoch)s AND owner IS NOT NULL FOR SHARE;
 
 -- of_experiment --
 SELECT * FROM runs WHERE experiment_id = %(experiment_id)s ORDER BY serial;
@@ -178,9 +178,11 @@ WITH ended AS (
 SELECT * FROM ended;
 
 -- live_in_experiment --
-SELECT count(*) AS live FROM runs
-WHERE experiment_id = %(experiment_id)s
-  AND state IN ('queued', 'provisioning', 'running', 'migrating', 'capturing', 'settling');
+SELECT EXISTS (
+    SELECT FROM runs
+    WHERE experiment_id = %(experiment_id)s
+      AND state IN ('queued', 'provisioning', 'running', 'migrating', 'capturing', 'settling')
+) AS live;
 
 -- begin_promotion --
 WITH promoted AS (

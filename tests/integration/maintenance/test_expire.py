@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
 import pytest
 
 from orchestrator.errors import ProviderUnavailable
 from orchestrator.maintenance.expire import destroy_baseline, run_once
 from orchestrator.runs import Ending, EnvironmentState, RunState, Step
 from orchestrator.store import Claim, Environment
+from orchestrator.store.connection import SCHEMA
 from tests.integration.maintenance.conftest import Sweeper
 from tests.registry import held_claim
-from tests.world import World
+from tests.world import World, until
 
 LIVE = [Step.PROVISION, Step.RUN_AGENT, Step.APPLY_MIGRATIONS, Step.CAPTURE, Step.SETTLE]
 
@@ -95,7 +99,7 @@ def test_what_is_kept_to_be_looked_at_goes_when_it_expires_and_not_before(world:
 def test_an_age_given_by_hand_leaves_what_a_person_keeps(world: World) -> None:
     kept, forgotten = ended(world, keep=True), ended(world)
     world.pass_time(hours=0.5)
-    found = list(run_once(world.context, True, older_than_seconds=60))  # noqa: FBT003
+    found = list(run_once(world.context, True, older_than_seconds=60))
     assert [finding.name for finding in found] == [forgotten.name]
     assert state(world, kept) is EnvironmentState.READY
 
@@ -234,3 +238,16 @@ def test_a_baseline_stays_while_anything_needs_it(world: World) -> None:
     world.store.runs.finish(run_id, Ending.discarded("not the best"))
     assert destroy_baseline(world.context, world.baseline.id, reason="now")
     assert world.baseline.name not in world.server.databases
+
+
+def test_a_claim_that_is_just_being_written_is_waited_for(world: World) -> None:
+    claim, environment = forked(world, Step.RUN_AGENT)
+    world.store.runs.commit_step(claim, Step.RUN_AGENT, dispatch_seconds=30)
+    with psycopg.connect(world.registry, options=f"-c search_path={SCHEMA}") as other, ThreadPoolExecutor(1) as pool:
+        other.execute("UPDATE runs SET owner = 'w:1:1', lease_until = now() + interval '1 min'")
+        taking = pool.submit(world.store.environments.take_for_release, environment.id, reason="expired", idle=True)
+        assert until(lambda: bool(world.execute("SELECT 1 FROM pg_locks WHERE NOT granted")))
+        assert not taking.done()
+        other.commit()
+        assert taking.result(5) is None
+    assert state(world, environment) is EnvironmentState.READY

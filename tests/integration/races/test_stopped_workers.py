@@ -77,7 +77,9 @@ def test_a_step_is_not_done_twice_because_its_commit_found_no_registry(
     run_id, _ = world.batch()
     world.walk_to(run_id, Step.PROVISION)
     world.change("UPDATE runs SET lease_until = now() - interval '1 s' WHERE id = %s", run_id)
-    commit, failed, acted = Runs.commit_step, [], []
+    commit = Runs.commit_step
+    failed: list[bool] = []
+    acted: list[None] = []
 
     def commit_step(self: Runs, *parts: Any, **values: Any) -> None:
         if not failed:
@@ -87,6 +89,6 @@ def test_a_step_is_not_done_twice_because_its_commit_found_no_registry(
 
     monkeypatch.setattr(Runs, "commit_step", commit_step)
     monkeypatch.setattr(driver, "COMMIT_PAUSE_SECONDS", 0)
-    stage = driver.Stage(Step.PROVISION, lambda *_: acted.append(True))
+    stage = driver.Stage(Step.PROVISION, lambda *_: acted.append(None))
     assert driver.perform(world.context, stage, run_id) is driver.Outcome.DONE
     assert (len(acted), world.store.runs.get(run_id).steps_done) == (1, Step.PROVISION.number)

@@ -22,7 +22,7 @@ from orchestrator.steps.driver import Act, Heartbeat, Outcome, Stage, perform
 from orchestrator.steps.pulse import Pulse
 from orchestrator.store import Claim
 from tests.registry import acquire, claim, expire_lease, held_claim, walk_to
-from tests.world import World
+from tests.world import World, until
 
 
 class Recorded:
@@ -266,12 +266,6 @@ def test_a_broker_that_is_away_does_not_undo_an_ending(world: World) -> None:
 
     assert perform(world.context, Stage(Step.SETTLE, discard), settling.run.id) is Outcome.DONE
     assert world.store.runs.get(settling.run.id).state is RunState.DISCARDED
-
-
-def until(condition: Callable[[], bool]) -> bool:
-    """Wait for another thread's work, five seconds at most."""
-    waiting = threading.Event()
-    return any(condition() or waiting.wait(0.02) for _ in range(250))
 
 
 @pytest.fixture

@@ -1,0 +1,83 @@
+"""Everything at once, at random: a seed that breaks something is worth a test of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+from orchestrator.runs import RunState
+from tests.chaos.arena import Arena, send
+from tests.chaos.experiment import Batch
+from tests.chaos.invariants import check
+
+WORKERS = ("worker-agents", "worker-steps", "worker-gc")
+BLOWS = int(os.environ.get("FORKYARD_CHAOS_BLOWS", "10"))
+
+
+class Mayhem:
+    """One blow after the other, each picked at random."""
+
+    def __init__(self, arena: Arena, batch: Batch) -> None:
+        self._arena = arena
+        self._batch = batch
+        self._hung: list[int] = []
+        self.told: list[str] = []
+
+    def strike(self) -> None:
+        blows: list[Callable[[], None]] = [
+            *(self._kill_child, self._kill_child, self._kill_child, self._hang_child),
+            *(self._kill_worker, self._forget_messages, self._repeat_messages, self._crash_valkey),
+        ]
+        blow = self._arena.random.choice(blows)
+        self.told.append(blow.__name__.strip("_"))
+        blow()
+        time.sleep(self._arena.random.uniform(0.1, 0.9))
+
+    def end(self) -> None:
+        for pid in self._hung:
+            send(pid, signal.SIGCONT)
+        self._arena.installation.restart_servers()
+        self._arena.installation.start_workers()
+
+    def _worker(self) -> str:
+        return self._arena.random.choice(WORKERS)
+
+    def _kill_child(self) -> None:
+        self._arena.kill_children(self._worker(), times=1, pause=(0, 0.1))
+
+    def _hang_child(self) -> None:
+        if children := self._arena.installation.children(self._worker()):
+            self._hung.append(self._arena.random.choice(children))
+            send(self._hung[-1], signal.SIGSTOP)
+
+    def _kill_worker(self) -> None:
+        self._arena.kill_group(self._worker())
+        self._arena.installation.start_workers()
+
+    def _forget_messages(self) -> None:
+        with self._arena.broker() as client:
+            client.flushall()
+
+    def _repeat_messages(self) -> None:
+        self._arena.ask("repeat", self._batch.handle)
+
+    def _crash_valkey(self) -> None:
+        self._arena.kill("valkey")
+        self._arena.installation.restart_servers()
+
+
+def test_whatever_happens_in_whatever_order_every_run_ends_and_merges_at_most_once(arena: Arena) -> None:
+    batch = arena.submit("mayhem", nap=0.4)
+    mayhem = Mayhem(arena, batch)
+    arena.in_step(batch, RunState.PROVISIONING)
+    try:
+        for _ in range(BLOWS):
+            mayhem.strike()
+    finally:
+        mayhem.end()
+        print("blows:", ", ".join(mayhem.told))
+    ends = check(arena, batch, within=90)
+    print("ends:", dict(ends))
+    assert sum(ends.values()) == 8
