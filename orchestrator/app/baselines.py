@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import psycopg
 
 from orchestrator.capture.fingerprint import read_schema
-from orchestrator.errors import CaptureError, ForkyardError, TargetUnreachable
+from orchestrator.errors import CaptureError, ForkyardError, NotPossible, SettingsError, TargetUnreachable
 from orchestrator.forks.base import Stamp
 from orchestrator.forks.names import resource_name
 from orchestrator.maintenance.expire import destroy_baseline
@@ -14,12 +17,17 @@ from orchestrator.steps.connections import connect
 from orchestrator.steps.context import Context
 from orchestrator.store import Baseline, Project
 
+_LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+
 
 def create_baseline(context: Context, project: Project, *, label: str | None = None) -> Baseline:
     """Seal the target's present state as the project's next version.
 
     The target stays online. Raises CaptureError if its schema changes meanwhile; what was made is then removed.
+    Raises SettingsError or NotPossible for a label that cannot be one or is taken, before anything is made.
     """
+    if label is not None:
+        _check_label(context, project, label)
     baseline = context.store.projects.intend_baseline(
         project.id, label=label, prefix=resource_name(context.installation, "baseline", 1)[:-1]
     )
@@ -30,6 +38,23 @@ def create_baseline(context: Context, project: Project, *, label: str | None = N
         if isinstance(exc, ForkyardError):
             destroy_baseline(context, baseline.id, reason="its making failed")
         raise
+
+
+def _check_label(context: Context, project: Project, label: str) -> None:
+    # A number or `latest` names a version already.
+    if not _LABEL.fullmatch(label) or label.isdigit() or label == "latest":
+        raise SettingsError(
+            f"A label is 1 to 40 of a-z, 0-9, '.', '_' and '-', and neither a number nor 'latest'; not {label!r}."
+        )
+    present = {row["label"]: row["number"] for row in context.store.projects.baselines(project.id) if _stands(row)}
+    if label in present:
+        raise NotPossible(
+            f"Baseline {present[label]} of {project.name} has the label {label!r} already: choose another one."
+        )
+
+
+def _stands(row: dict[str, Any]) -> bool:
+    return row["state"] in ("creating", "sealed")
 
 
 def _make(context: Context, project: Project, baseline: Baseline) -> Baseline:

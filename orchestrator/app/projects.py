@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import psycopg
 
@@ -69,6 +70,8 @@ def add_project(context: Context, request: ProjectRequest) -> Project:
 def _check(request: ProjectRequest) -> None:
     if not _NAME.fullmatch(request.name):
         raise SettingsError(f"A project's name is 1 to 40 of a-z, 0-9 and '-', not {request.name!r}.")
+    if request.redis is not None and not _is_redis(request.redis):
+        raise SettingsError("--redis is not the address of a Redis or Valkey, such as redis://host:6379.")
     bounds = {
         "parallel": (request.max_parallel, 1, 256),
         "ttl": (request.ttl_seconds, 60, 90 * 86400),
@@ -78,6 +81,14 @@ def _check(request: ProjectRequest) -> None:
     for name, (value, low, high) in bounds.items():
         if not low <= value <= high:
             raise SettingsError(f"--{name} must be between {low} and {high}, not {value}.")
+
+
+def _is_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no port at all
+        return False
 
 
 def _split(conninfo: str, what: str) -> tuple[str, str | None]:

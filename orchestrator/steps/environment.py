@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from orchestrator.capture.fingerprint import read_schema
-from orchestrator.errors import ForeignResource, ForkyardError, ProviderError
+from orchestrator.errors import ForeignResource, ForkMissing, ForkyardError, ProviderError
 from orchestrator.forks.base import Stamp
 from orchestrator.forks.names import resource_name
 from orchestrator.runs import EnvironmentState
@@ -19,15 +19,17 @@ log = structlog.get_logger(__name__)
 
 def provide(context: Context, plan: Plan) -> Environment:
     """A ready environment for the run: the one it has, one from the warm pool, or a new fork."""
-    environment = context.store.environments.current(plan.run.id)
+    environments = context.store.environments
+    environment = environments.current(plan.run.id) or environments.take_from_pool(
+        run_id=plan.run.id, baseline_id=plan.baseline.id, ttl_seconds=plan.project.ttl_seconds
+    )
     if environment is not None and environment.state is EnvironmentState.READY:
-        return _open(context, plan, environment)
-    if environment is None:
-        environment = context.store.environments.take_from_pool(
-            run_id=plan.run.id, baseline_id=plan.baseline.id, ttl_seconds=plan.project.ttl_seconds
-        )
-        if environment is not None:
+        try:
             return _open(context, plan, environment)
+        except ForkMissing:  # somebody dropped it at the host: the run gets another
+            environments.lost(environment.id, reason="the provider no longer has it")
+            environment = None
+    if environment is None:
         environment = _intend(context, plan.project, plan.baseline, purpose="run", run_id=plan.run.id)
     require_claim(context, plan.run)
     _make(context, plan.project, plan.baseline, environment)

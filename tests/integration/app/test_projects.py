@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from orchestrator.app.projects import ProjectRequest, add_project
-from orchestrator.errors import PrivilegeMissing, ProviderUnavailable, SettingsError, UserError
+from orchestrator.errors import NotPossible, PrivilegeMissing, ProviderUnavailable, SettingsError, UserError
 from orchestrator.forks.base import Finding
 from orchestrator.settings import load
 from orchestrator.store import Project
@@ -111,6 +111,16 @@ def test_a_mistake_is_told_in_a_sentence_and_leaves_nothing_behind(
     assert (known(world), secrets_of(world), target.has_marker) == ([], {}, False)
 
 
+def test_a_project_with_a_fork_does_not_move_to_another_host(
+    world: World, request_for: Callable[..., ProjectRequest]
+) -> None:
+    with pytest.raises(NotPossible, match="0 forks and 1 baselines at its present host"):
+        add_project(world.context, request_for(name="shop"))
+    assert world.store.projects.get("shop").host_conninfo == world.project.host_conninfo
+    world.execute("DELETE FROM baselines")
+    assert "fake.invalid" in add_project(world.context, request_for(name="shop")).host_conninfo
+
+
 def test_a_target_that_does_not_answer_is_not_added(world: World, request_for: Callable[..., ProjectRequest]) -> None:
     with pytest.raises(UserError) as caught:
         add_project(world.context, request_for(target=f"postgresql://me:{PASSWORD}@127.0.0.1:1/shop"))
@@ -131,9 +141,9 @@ def test_a_login_that_does_not_own_the_tables_is_told_what_to_do(
 def test_a_fork_host_without_the_needed_rights_is_refused_and_leaves_nothing_behind(
     world: World, target: Target, request_for: Callable[..., ProjectRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finding = Finding(subject="login", ok=False, detail="may not create databases.", fix="ALTER ROLE x CREATEDB")
+    finding = Finding(subject="login", ok=False, detail="may not create databases", fix="ALTER ROLE x CREATEDB")
     monkeypatch.setattr(world.provider, "check", lambda: [finding])
-    with pytest.raises(PrivilegeMissing, match="fork host: may not create databases. ALTER ROLE x CREATEDB"):
+    with pytest.raises(PrivilegeMissing, match="may not create databases; ALTER ROLE x CREATEDB"):
         add_project(world.context, request_for())
     assert (known(world), secrets_of(world), target.has_marker) == ([], {}, False)
 

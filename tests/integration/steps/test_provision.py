@@ -134,3 +134,12 @@ def test_a_pooled_fork_that_has_expired_is_not_used(world: World) -> None:
     perform(world.context, PROVISION, run_id)
     [environment] = world.store.environments.of_run(run_id)
     assert environment.name != expired.name
+
+
+def test_a_pooled_fork_that_vanished_at_its_host_is_replaced(world: World) -> None:
+    vanished = world.pooled()
+    world.provider.destroy(vanished.name)
+    run_id = queued(world)
+    assert perform(world.context, PROVISION, run_id) is Outcome.DONE
+    environments = world.store.environments.of_run(run_id)
+    assert [(one.name == vanished.name, one.state.value) for one in environments] == [(True, "lost"), (False, "ready")]
