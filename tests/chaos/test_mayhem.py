@@ -28,7 +28,13 @@ class Mayhem:
     def strike(self) -> None:
         blows: list[Callable[[], None]] = [
             *(self._kill_child, self._kill_child, self._kill_child, self._hang_child),
-            *(self._kill_worker, self._forget_messages, self._repeat_messages, self._crash_valkey),
+            *(
+                self._kill_worker,
+                self._forget_messages,
+                self._repeat_messages,
+                self._crash_valkey,
+                self._crash_postgres,
+            ),
         ]
         blow = self._arena.random.choice(blows)
         self.told.append(blow.__name__.strip("_"))
@@ -67,9 +73,16 @@ class Mayhem:
         self._arena.kill("valkey")
         self._arena.installation.restart_servers()
 
+    def _crash_postgres(self) -> None:
+        """All sessions end, and the server recovers, as after any crash of one of its processes."""
+        pids = self._arena.admin("SELECT pid FROM pg_stat_activity WHERE application_name = 'forkyard-registry'")
+        if pids:
+            send(pids[0][0], signal.SIGKILL)
+
 
 def test_whatever_happens_in_whatever_order_every_run_ends_and_merges_at_most_once(arena: Arena) -> None:
-    batch = arena.submit("mayhem", nap=0.4)
+    promote = arena.random.choice(("all", "best"))
+    batch = arena.submit("mayhem", nap=0.4, promote=promote)
     mayhem = Mayhem(arena, batch)
     arena.in_step(batch, RunState.PROVISIONING)
     try:
