@@ -8,7 +8,7 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -35,14 +35,12 @@ class Report:
             print(name, *(f"  {key}: {value}" for key, value in values.items()), sep="\n")
 
 
-def parse_options(doc: str, *more: tuple[str, str]) -> argparse.Namespace:
-    """`--quick`, `--json` and further switches, each as (name, help)."""
+def option_parser(doc: str) -> argparse.ArgumentParser:
+    """With `--quick` and `--json`; a script adds its own."""
     parser = argparse.ArgumentParser(description=doc.strip().splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer rounds, under a minute")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    for name, text in more:
-        parser.add_argument(name, action="store_true", help=text)
-    return parser.parse_args()
+    return parser
 
 
 def spread(name: str, samples: Sequence[float], *, unit: str, digits: int = 2) -> dict[str, float]:
@@ -62,11 +60,6 @@ def describe_machine(packages: Sequence[str] = ()) -> dict[str, object]:
         **{package: version(package) for package in packages},
         "load_at_start": [round(load, 2) for load in os.getloadavg()],
     }
-
-
-def as_markdown(values: Mapping[str, object]) -> str:
-    """A two-column table for RESULTS.md."""
-    return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in values.items())])
 
 
 def note(text: str) -> None:

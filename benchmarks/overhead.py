@@ -1,6 +1,6 @@
 """What Forkyard's registry and fencing cost: a batch of runs without work, beside the same batch on bare Celery.
 
-    python benchmarks/overhead.py [--quick] [--json] [--durable]
+    python benchmarks/overhead.py [--quick] [--json] [--durable] [--rounds N]
 
 Each round sends, in turn, a chord of 50 bare chains of six empty tasks, and experiments of 50 runs whose agents do
 nothing through the whole pipeline: real workers, messages, claims, commits, slots, parking, events and summary; only
@@ -10,7 +10,9 @@ Forkyard includes reading the file and recording the runs) to the end of its las
 
 parallel16, parallel4: the experiment's limit; all runs above it park and are woken. environment: parallel16 with the
 fork's rows in the registry as well (intent, resources, ready, released), against a provider that does nothing.
-bare: Celery as it comes, which stores each task's result; bare_unstored: the same without results.
+bare: Celery as it comes, which stores each task's result; bare_unstored: the same without results. A ratio is the
+median, over the rounds, of the ratio of two batches of the same round; `cpu_…` compares the processor time that all
+processes took (workers, Postgres, Valkey), which a busy machine disturbs less than the clock.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from celery import Celery
 
 from benchmarks import _overhead_bare as bare
 from benchmarks._cpu import cpu_seconds
-from benchmarks._report import Report, describe_machine, note, parse_options, spread
+from benchmarks._report import Report, describe_machine, note, option_parser, spread
 from orchestrator.app import open_context
 from orchestrator.app.embedded import Concurrency, bring_up, stack_of, take_down
 from orchestrator.app.submit import submit
@@ -77,6 +79,10 @@ class Sample:
     seconds: list[float] = field(default_factory=list)
     cpu: dict[str, list[float]] = field(default_factory=dict)
 
+    def total_cpu(self) -> list[float]:
+        """All processes together, round by round."""
+        return [sum(parts) for parts in zip(*self.cpu.values(), strict=True)]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Yard:
@@ -91,8 +97,11 @@ class Yard:
 
 
 def main() -> int:
-    options = parse_options(__doc__ or "", ("--durable", "Postgres with fsync; without it, the default, none"))
-    rounds = 3 if options.quick else 9
+    parser = option_parser(__doc__ or "")
+    parser.add_argument("--durable", action="store_true", help="Postgres with fsync; the default is without")
+    parser.add_argument("--rounds", type=int, metavar="N", help="how often each kind is measured")
+    options = parser.parse_args()
+    rounds = options.rounds or (3 if options.quick else 11)
     report = Report(benchmark="overhead", settings=describe_machine(["celery", "kombu", "psycopg", "redis"]))
     with tempfile.TemporaryDirectory(prefix="forkyard-bench-") as scratch:
         Path(scratch).chmod(0o711)
@@ -248,33 +257,30 @@ def wait_until_ready(app: Celery, settings: Settings) -> None:
 
 
 def fill(report: Report, kinds: Sequence[Kind], samples: Mapping[str, Sample]) -> None:
-    """Medians with spread; a ratio is that of two medians from the same rounds."""
     tasks = RUNS * STEPS
     for kind in kinds:
         sample, into = samples[kind.name], report.peers if kind.peer else report.figures
         into |= spread(kind.name, sample.seconds, unit="s")
         for process, seconds in sample.cpu.items():
             into[f"{kind.name}_{process}_cpu_ms_per_task"] = round(statistics.median(seconds) * 1000 / tasks, 2)
-
-    def ratio(over: str, under: str) -> float:
-        return statistics.median(samples[over].seconds) / statistics.median(samples[under].seconds)
-
-    def cpu(name: str) -> float:
-        return statistics.median([sum(parts) for parts in zip(*samples[name].cpu.values(), strict=True)])
-
-    pairs = [a / b for a, b in zip(samples["parallel16"].seconds, samples["bare"].seconds, strict=True)]
-    report.ratios["overhead"] = round(ratio("parallel16", "bare"), 2)
-    report.ratios["overhead_lowest_round"], report.ratios["overhead_highest_round"] = (
-        round(min(pairs), 2),
-        round(max(pairs), 2),
-    )
+    bare_cpu = samples["bare"].total_cpu()
+    headline = ratios(samples["parallel16"].seconds, samples["bare"].seconds)
+    report.ratios["overhead"] = round(statistics.median(headline), 2)
+    report.ratios["overhead_min"], report.ratios["overhead_max"] = round(min(headline), 2), round(max(headline), 2)
     for kind in kinds:
-        if not kind.peer and kind.name != "parallel16":
-            report.ratios[f"overhead_{kind.name}"] = round(ratio(kind.name, "bare"), 2)
+        sample = samples[kind.name]
         if not kind.peer:
-            report.ratios[f"cpu_{kind.name}"] = round(cpu(kind.name) / cpu("bare"), 2)
-    if "bare_unstored" in samples:
-        report.ratios["overhead_over_bare_unstored"] = round(ratio("parallel16", "bare_unstored"), 2)
+            over = statistics.median(ratios(sample.seconds, samples["bare"].seconds))
+            report.ratios[f"overhead_{kind.name}"] = round(over, 2)
+            report.ratios[f"cpu_{kind.name}"] = round(statistics.median(ratios(sample.total_cpu(), bare_cpu)), 2)
+        elif kind.name != "bare":
+            over = statistics.median(ratios(samples["parallel16"].seconds, sample.seconds))
+            report.ratios[f"overhead_over_{kind.name}"] = round(over, 2)
+
+
+def ratios(over: Sequence[float], under: Sequence[float]) -> list[float]:
+    """Round by round."""
+    return [a / b for a, b in zip(over, under, strict=True)]
 
 
 def describe_yard(yard: Yard, rounds: int, *, durable: bool) -> dict[str, object]:

@@ -32,7 +32,7 @@ def acquire(store: Store, run_id: str, continuation: str = "{}") -> bool:
 
 
 def claim(store: Store, run_id: str, step: Step = Step.PROVISION, owner: str = "w:1:1") -> Claim | None:
-    return store.runs.claim(run_id, step, owner=owner, host="w", continuation="{}", lease_seconds=60)
+    return store.runs.claim(run_id, step, owner=owner, host="w", lease_seconds=60)
 
 
 def held_claim(store: Store, run_id: str, step: Step = Step.PROVISION, owner: str = "w:1:1") -> Claim:

@@ -127,7 +127,9 @@ class Shop:
         prefix = f"fy_{short_installation(self.context.installation)}_"
         with psycopg.connect(self._host, autocommit=True) as admin:
             own = conninfo_to_dict(self._host).get("dbname")
-            names = admin.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", (prefix,)).fetchall()
+            names = admin.execute(
+                "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", (prefix,)
+            ).fetchall()
             assert (own,) not in names
             for (name,) in names:
                 database = sql.Identifier(name)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 import structlog
@@ -39,6 +40,10 @@ class Dispatcher(Protocol):
     def check(self) -> Iterable[Finding]:
         """Look at the broker and the workers: for `doctor`."""
         ...
+
+
+# Every step of every run reads its experiment's file, which never changes once it is stored.
+_read_spec = lru_cache(maxsize=64)(Experiment.from_json)
 
 
 class Discard(ForkyardError):
@@ -96,7 +101,7 @@ class Context:
             run=run,
             project=self.store.projects.by_id(run.project_id),
             experiment=experiment,
-            spec=Experiment.from_json(json.dumps(experiment.spec)),
+            spec=_read_spec(json.dumps(experiment.spec)),
             baseline=self.store.projects.baseline(experiment.baseline_id),
         )
 

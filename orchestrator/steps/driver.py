@@ -89,7 +89,7 @@ class Stage:
     runs_when_ending: bool = False
 
 
-def perform(context: Context, stage: Stage, run_id: str, continuation: str | None = None) -> Outcome:
+def perform(context: Context, stage: Stage, run_id: str) -> Outcome:
     """Run one step of one run, once: safe to call twice, at the same time or after a crash.
 
     Raises a retryable ForkyardError for the task queue to try again; any other error ends the run as failed.
@@ -100,7 +100,6 @@ def perform(context: Context, stage: Stage, run_id: str, continuation: str | Non
         stage.step,
         owner=context.owner,
         host=context.host,
-        continuation=continuation,
         lease_seconds=worker.lease_seconds,
     )
     if claim is None:

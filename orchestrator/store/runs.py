@@ -46,9 +46,7 @@ class Runs(Table):
                 return True
             return self._row(connection, "park", values) is None
 
-    def claim(
-        self, run_id: str, step: Step, *, owner: str, host: str, continuation: str | None, lease_seconds: float
-    ) -> Claim | None:
+    def claim(self, run_id: str, step: Step, *, owner: str, host: str, lease_seconds: float) -> Claim | None:
         """Take the run for one step under a new epoch; None if it is not this step's turn or a live owner has it."""
         before = list(Step)[step.number - 2]
         row = self._one(
@@ -58,7 +56,6 @@ class Runs(Table):
             step=step.value,
             owner=owner,
             host=host,
-            continuation=continuation,
             lease_seconds=lease_seconds,
             state=STEP_STATE[step].value,
             sources=[STEP_STATE[before].value, STEP_STATE[step].value],

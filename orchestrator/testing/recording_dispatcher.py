@@ -95,18 +95,29 @@ class RecordingDispatcher:
         return [run_id for sent in self.sent if sent.kind == "resume" for run_id in sent.run_ids]
 
     def lose(self) -> None:
-        """Forget all that is under way, as a broker without persistence does when it restarts."""
+        """Lose all that is under way, as a broker without persistence does when it restarts."""
         self._queue.clear()
 
-    def deliver(self, context: Context, *, copies: int = 1, limit: int = 10_000) -> int:
+    def forget(self) -> None:
+        """Begin anew: nothing is under way, nothing was sent."""
+        self.lose()
+        self.sent.clear()
+        self.callbacks.clear()
+        self.away = False
+
+    def deliver(self, context: Context, *, copies: int = 1, until: Step | None = None, limit: int = 10_000) -> int:
         """Do all that was sent, and what follows from it, in the order of sending; how many tasks that were.
 
         Steps of several runs take turns, as they do on one worker. `copies`: how often each message arrives.
+        `until`: stop before the first task of that step, which is lost with all that is under way.
         Raises AssertionError after `limit` tasks: then something sends itself for ever.
         """
         done = 0
         while self._queue:
             message = self._queue.popleft()
+            if until is not None and message.run_id and list(Step)[message.number] is until:
+                self.lose()
+                break
             for copy in range(copies):
                 # What follows from a message is sent once: a chain's next step by its first copy.
                 self._act(context, message, goes_on=copy == 0)

@@ -30,7 +30,7 @@ log_limit_bytes = 100000
 workspace_limit_bytes = 2000000
 process_limit = 40
 [sweeps]
-rescue_every_seconds = 1
+rescue_every_seconds = 2
 pool_every_seconds = 2
 expire_every_seconds = 5
 """

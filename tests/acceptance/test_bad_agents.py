@@ -28,7 +28,7 @@ BAD_RESULT = 'echo \'{"metrics": {"x": "many"}}\' > $FORKYARD_RESULT'
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "hangs": (shell("trap '' TERM; sleep 600", timeout="1s"), "The agent was ended after 1 s, its time limit"),
-    "floods": (python(FLOOD), "The agent exited with code 1"),
+    "floods": ({"agent": {"command": ["python", "-u", "-c", FLOOD]}}, "The agent exited with code 1"),
     "forks": (python(DAEMON, "5"), "The agent exited with code 5"),
     "swarms": (shell("for n in $(seq 80); do sleep 600 & done; wait"), "The agent started more than 40 processes"),
     "hoards": (shell("while :; do head -c 1000000 /dev/zero >> $(date +%N); sleep 0.05; done"), "more than 2 MB"),

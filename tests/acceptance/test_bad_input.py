@@ -146,7 +146,7 @@ def test_wrong_words_on_the_command_line_are_answered_with_one_sentence(
 
 
 def test_with_json_an_error_is_a_document_too(site: Site) -> None:
-    done = site.process("show", "nobody", "--json")
+    done = site.forkyard("show", "nobody", "--json")
     assert (done.code, done.out) == (2, "")
     assert json.loads(done.err) == {"error": "There is no experiment 'nobody': `forkyard status` lists them."}
 

@@ -14,10 +14,10 @@ from orchestrator.runs import RunState
 from tests.acceptance.site import Site, behind, migrate, processes_with, shell, wait_until
 
 GROUPS = {"project": ("add", "list"), "baseline": ("create", "list", "release")}
-SINGLE = (
-    "init upgrade up down ps run submit watch status show logs receipt diff compare report promote discard cancel "
-    "sweep doctor demo"
-).split()
+SINGLE = [
+    *("init", "upgrade", "up", "down", "ps", "run", "submit", "watch", "status", "show", "logs", "receipt", "diff"),
+    *("compare", "report", "promote", "discard", "cancel", "sweep", "doctor", "demo"),
+]
 COMMANDS = [*SINGLE, *(f"{group} {name}" for group, names in GROUPS.items() for name in names)]
 WITHOUT_JSON = {"demo"}
 
@@ -94,7 +94,7 @@ def test_the_same_in_words(site: Site, batch: str, tmp_path: Path) -> None:
         ("show", "words/good#1"): ("Steps", "apply_migrations", "Metrics", "phones", "small", "holds"),
         ("logs", "words/broken#1"): ("no way",),
         ("diff", "words/good#1"): ("migration 000.sql", "ADD COLUMN phone", "Schema", "customers.phone"),
-        ("compare", batch): ("variant", "good", "1 held", "200"),
+        ("compare", batch): ("good", "1 held", "phones", "200"),
         ("receipt", batch): ("database", "seen gone", " left."),
         ("report", batch, "-o", str(tmp_path / "page.html")): ("Wrote ",),
         ("project", "list"): ("words", "clone", "dbname=words"),
@@ -150,8 +150,6 @@ def test_doctor_finds_everything_well_and_says_what_it_looked_at(site: Site) -> 
     subjects = {finding["subject"] for finding in findings}
     assert {"registry", "broker", "queue agents", "queue steps", "queue gc", "stuck runs", "zombie forks"} <= subjects
     assert any(subject.startswith("words: target") for subject in subjects)
-    text = site.forkyard("doctor")
-    assert (text.code, text.err) == (0, "")
 
 
 def test_a_second_up_starts_nothing_and_changes_nothing(site: Site) -> None:
@@ -196,7 +194,6 @@ def test_an_installation_from_nothing_and_back(empty: Path, site: Site) -> None:
         "valkey": "running",
     }
     assert site.forkyard("upgrade", config=config).out == "The registry is up to date.\n"
-    assert site.process("status", "--json", config=config).out == "[]\n"
     sick = site.process("doctor", "--json", config=config)
     assert sick.code == 1
     assert "no worker serves it" in sick.out

@@ -291,7 +291,7 @@ def _words(site: Site, folder: Path) -> str:
         commands += [(name, run) for name in ("show", "logs", "diff", "receipt")]
     texts = []
     for command in commands:
-        for more in ((), ("--json",)):
+        for more in ((), ("--json",)) if command != ("doctor",) else ((),):
             done = site.forkyard(*command, *more)
             texts += [done.out, done.err]
     page = folder / "report.html"

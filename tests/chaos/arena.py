@@ -18,7 +18,7 @@ import psycopg
 import redis
 
 from orchestrator.app.embedded import stack_of
-from orchestrator.errors import QueueUnavailable, RegistryUnavailable
+from orchestrator.errors import QueueUnavailable, RegistryUnavailable, StackError
 from orchestrator.runs import RunState
 from orchestrator.settings import Settings
 from orchestrator.store import ExperimentRow, Run
@@ -116,6 +116,21 @@ class Arena:
             send(pid, signal.SIGKILL)
         self.wait(lambda: not any(map(_runs, pids)), 10, "killed processes to be gone")
 
+    def bring_back(self, batch: Batch | None = None) -> None:
+        """Start again what is down, servers and workers.
+
+        Celery's worker ends where a pool process dies before it is up, so that a second start may be needed.
+        """
+        for last in (False, False, True):
+            try:
+                self.installation.restart_servers()
+                self.installation.start_workers()
+            except StackError as exc:
+                if last:
+                    self.fail(str(exc), batch)
+            else:
+                return
+
     def start(self, name: str, *arguments: str) -> int:
         """One more Celery process beside those that the installation starts."""
         argv = [sys.executable, "-m", "celery", "-A", "workers.app", *arguments]
@@ -190,7 +205,7 @@ class Arena:
         for log in sorted((self.installation.settings.state_dir / "stack" / "logs").glob("*.log")):
             told = log.read_text(errors="replace").splitlines()
             grave = [line[:300] for line in told if "WARNING" in line.upper() or "ERROR" in line.upper()]
-            lines += [f"--- {log.name}", *grave[-12:]]
+            lines += [f"--- {log.name}", *grave[-12:], *(["…", *(line[:300] for line in told[-5:])] if told else [])]
         raise AssertionError("\n".join(lines))
 
     def _history(self, batch: Batch) -> list[str]:

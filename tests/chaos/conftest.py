@@ -38,7 +38,6 @@ def shared() -> Iterator[Arena]:
 @pytest.fixture
 def arena(shared: Arena) -> Arena:
     """The installation with everything up again, whatever the test before did to it."""
-    shared.installation.restart_servers()
-    shared.installation.start_workers()
+    shared.bring_back()
     shared.random.seed(shared.seed)
     return shared

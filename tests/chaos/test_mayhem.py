@@ -44,8 +44,7 @@ class Mayhem:
     def end(self) -> None:
         for pid in self._hung:
             send(pid, signal.SIGCONT)
-        self._arena.installation.restart_servers()
-        self._arena.installation.start_workers()
+        self._arena.bring_back(self._batch)
 
     def _worker(self) -> str:
         return self._arena.random.choice(WORKERS)
@@ -60,7 +59,7 @@ class Mayhem:
 
     def _kill_worker(self) -> None:
         self._arena.kill_group(self._worker())
-        self._arena.installation.start_workers()
+        self._arena.bring_back(self._batch)
 
     def _forget_messages(self) -> None:
         with self._arena.broker() as client:
@@ -71,7 +70,7 @@ class Mayhem:
 
     def _crash_valkey(self) -> None:
         self._arena.kill("valkey")
-        self._arena.installation.restart_servers()
+        self._arena.bring_back(self._batch)
 
     def _crash_postgres(self) -> None:
         """All sessions end, and the server recovers, as after any crash of one of its processes."""

@@ -18,7 +18,7 @@ def test_valkey_is_killed_and_comes_back(arena: Arena) -> None:
     arena.in_step(batch, RunState.RUNNING, count=2)
     arena.kill("valkey")
     time.sleep(1.5)
-    arena.installation.restart_servers()
+    arena.bring_back(batch)
     assert check(arena, batch) == {"merged": 8}
 
 
@@ -38,7 +38,7 @@ def test_postgres_is_killed_and_comes_back(arena: Arena) -> None:
     arena.in_step(batch, RunState.CAPTURING)
     arena.kill("postgres")
     time.sleep(1)
-    arena.installation.restart_servers()
+    arena.bring_back(batch)
     ends = check(arena, batch, within=60)
     assert set(ends) <= {"merged", "failed", "discarded"}
     assert ends["merged"] >= 2

@@ -37,10 +37,10 @@ def test_whole_workers_that_vanish_and_come_back_lose_nothing(arena: Arena) -> N
     batch = arena.submit("workers-vanish", promote="best")
     arena.in_step(batch, RunState.RUNNING, count=2)
     arena.kill_group("worker-agents")
-    arena.installation.start_workers()
+    arena.bring_back(batch)
     arena.in_step(batch, RunState.CAPTURING)
     arena.kill_group("worker-steps", "worker-gc")
-    arena.installation.start_workers()
+    arena.bring_back(batch)
     assert check(arena, batch) == {"merged": 1, "discarded": 7}
 
 
@@ -74,5 +74,5 @@ def test_a_second_worker_and_a_second_beat_do_no_harm_nor_does_the_death_of_ever
     assert not Path(f"/proc/{worker}").exists()
     # What beat alone can repair waits for the next one.
     (last,) = arena.registry("SELECT max(id) FROM sweeps")
-    arena.installation.start_workers()
+    arena.bring_back(batch)
     arena.wait(lambda: arena.registry("SELECT max(id) FROM sweeps") > [last], 20, "sweeps to go on", batch)

@@ -90,7 +90,6 @@ WITH claimed AS (
     UPDATE runs
     SET epoch = epoch + 1, owner = %(owner)s, host = %(host)s, process_group = NULL, step_tries = step_tries + 1,
         lease_until = now() + make_interval(secs => %(lease_seconds)s),
-        continuation = coalesce(%(continuation)s, continuation),
         state = %(state)s::run_state
     WHERE id = %(run_id)s AND steps_done = %(number)s - 1
       AND (owner IS NULL OR lease_until < clock_timestamp())

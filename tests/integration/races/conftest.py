@@ -71,7 +71,7 @@ class World:
         return ids
 
     def claim(self, run_id: str, step: Step, *, owner: str = "elsewhere:1:1") -> Claim:
-        found = self.store.runs.claim(run_id, step, owner=owner, host="elsewhere", continuation="{}", lease_seconds=60)
+        found = self.store.runs.claim(run_id, step, owner=owner, host="elsewhere", lease_seconds=60)
         assert found is not None
         return found
 

@@ -72,9 +72,9 @@ def settled(world: World, run_id: str) -> RunState:
 
 def test_a_step_is_claimed_done_and_recorded(world: World) -> None:
     run_id, act = ready(world), Recorded()
-    assert perform(world.context, provision(act), run_id, "the message") is Outcome.DONE
+    assert perform(world.context, provision(act), run_id) is Outcome.DONE
     run = world.store.runs.get(run_id)
-    assert (run.steps_done, run.state, run.owner, run.continuation) == (2, RunState.PROVISIONING, None, "the message")
+    assert (run.steps_done, run.state, run.owner) == (2, RunState.PROVISIONING, None)
     assert act.claims[0].owner == world.context.owner
     attempt = world.store.runs.attempts(run_id)[-1]
     assert (attempt["step"], attempt["worker"], attempt["outcome"]) == ("provision", world.context.owner, "done")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.errors import ForkyardError
+from orchestrator.app.decide import discard
 from orchestrator.runs import RunState
 from orchestrator.settings import LlmSettings
-from orchestrator.testing.scripted_llm import Reply, ScriptedLlm
+from orchestrator.testing.scripted_llm import Asked, Reply, ScriptedLlm
 from tests.shop import Shop
 
 KEY = "sk-hunter2-of-the-model"
-BROKEN = "UPDATE customers SET shoe_size = lower(email);"
-REPAIRED = "UPDATE customers SET email = lower(email);"
+BROKEN = "UPDATE customers SET shoe_size = lower(email) WHERE id BETWEEN 11 AND 19;"
+REPAIRED = BROKEN.replace("shoe_size", "email")
 
 
 def ask(shop: Shop, llm: ScriptedLlm) -> None:
@@ -31,11 +31,16 @@ def everything_in_the_registry(shop: Shop) -> str:
         return "\n".join(str(connection.execute(f"SELECT t::text FROM {name} t").fetchall()) for name in names)
 
 
+def in_lower_case(shop: Shop) -> int:
+    [(count,)] = shop.query("SELECT count(*) FROM customers WHERE email = lower(email)")
+    return int(count)
+
+
 def test_the_best_run_is_merged_once_and_nothing_is_left_though_every_message_arrives_twice(shop: Shop) -> None:
     good = "\n".join(
         [
             shop.psql("UPDATE customers SET name = upper(name) WHERE id <= 5"),
-            shop.migration("CREATE TABLE tags (id int PRIMARY KEY, tag text,);\nINSERT INTO log VALUES ('migrated');"),
+            shop.migration("INSERT INTO log VALUES ('migrated',);"),
             """echo '{"metrics": {"turns": 3}, "notes": "all fine"}' > "$FORKYARD_RESULT" """,
         ]
     )
@@ -43,7 +48,6 @@ def test_the_best_run_is_merged_once_and_nothing_is_left_though_every_message_ar
         {
             "good": good,
             "lazy": shop.psql("UPDATE customers SET name = upper(name) WHERE id = 9"),
-            "broken": "echo oh no; exit 3",
             "unsafe": shop.psql("DELETE FROM customers WHERE id = 1"),
         },
         copies=2,
@@ -53,17 +57,13 @@ def test_the_best_run_is_merged_once_and_nothing_is_left_though_every_message_ar
         checks={"nobody lost": "SELECT count(*) = 20 FROM customers"},
     )
     states = {name: run.state for name, run in runs.items()}
-    assert states == {
-        "good": RunState.MERGED,
-        "lazy": RunState.DISCARDED,
-        "broken": RunState.FAILED,
-        "unsafe": RunState.DISCARDED,
-    }
+    assert states == {"good": RunState.MERGED, "lazy": RunState.DISCARDED, "unsafe": RunState.DISCARDED}, runs[
+        "good"
+    ].reason
     assert "'nobody lost'" in str(runs["unsafe"].reason)
     assert shop.query("SELECT count(*) FROM customers WHERE name = upper(name)") == [(5,)]
-    assert shop.query("SELECT line FROM log") == [("migrated",)]
-    assert shop.query("SELECT count(*) FROM forkyard.merges WHERE outcome = 'merged'") == [(1,)]
-    assert shop.is_marked(runs["good"].id) == "merged"
+    assert shop.query("SELECT count(*) FROM log WHERE line = 'migrated'") == [(1,)]
+    assert [shop.is_marked(run.id) for run in runs.values()] == ["merged", None, None]
 
     store = shop.context.store
     [migration] = store.ledger.of_run(runs["good"].id)
@@ -75,10 +75,10 @@ def test_the_best_run_is_merged_once_and_nothing_is_left_though_every_message_ar
     assert {run.agent_starts for run in runs.values()} == {1}
     assert {run.baseline_fingerprint for run in runs.values()} == {shop.baseline.fingerprint}
 
-    assert shop.left() == []
     receipt = store.environments.receipt([run.id for run in runs.values()])
     assert {line["kind"] for line in receipt} == {"database", "role", "folder"}
     assert [line for line in receipt if line["gone_at"] is None] == []
+    assert shop.left() == []
     assert shop.dispatcher.callbacks == []
 
 
@@ -88,7 +88,7 @@ def test_a_migration_that_no_rule_repairs_is_repaired_by_the_model_and_merged(sh
         ask(shop, llm)
         run = shop.run({"careful": shop.migration(BROKEN)}, promote="all")["careful"]
     assert run.state is RunState.MERGED, run.reason
-    assert shop.query("SELECT count(*) FROM customers WHERE email = lower(email)") == [(20,)]
+    assert in_lower_case(shop) == 9
     [migration] = shop.context.store.ledger.of_run(run.id)
     assert (migration["original"].strip(), migration["final"], migration["applied"]) == (BROKEN, REPAIRED, True)
     first, second = migration["attempts"]
@@ -104,30 +104,31 @@ def test_a_migration_that_no_rule_repairs_is_repaired_by_the_model_and_merged(sh
     assert KEY not in everything_in_the_registry(shop)
 
 
-@pytest.mark.parametrize(
-    ("replies", "tries"),
-    [
-        (["I am only a model.", '{"sql": "UPDATE customers SET foot = lower(email);"}', REPAIRED], 3),
-        (["DROP TABLE customers;", "DROP TABLE customers;"], 3),
-        ([Reply(status=401, text=f"bad key {KEY}"), Reply(status=401, text=f"bad key {KEY}")], 3),
-    ],
-    ids=["no repair in three tries", "destruction", "a model that refuses"],
-)
-def test_a_migration_that_the_model_cannot_repair_discards_its_run(
-    shop: Shop, replies: list[str | Reply], tries: int
-) -> None:
-    with ScriptedLlm(replies) as llm:
+def test_a_migration_that_the_model_cannot_repair_in_three_tries_discards_its_run(shop: Shop) -> None:
+    before = in_lower_case(shop)
+    answers: dict[str, list[str | Reply]] = {
+        "shoe_size": ["I am only a model.", BROKEN.replace("shoe_size", "foot"), REPAIRED],
+        "hat_size": ["DROP TABLE customers;", "DELETE FROM customers;"],
+        "ring_size": [Reply(status=401, text=f"bad key {KEY}")] * 2,
+    }
+
+    def answer(asked: Asked) -> str | Reply:
+        return next(replies.pop(0) for column, replies in answers.items() if column in asked.prompt)
+
+    variants = {column: shop.migration(BROKEN.replace("shoe_size", column)) for column in answers}
+    with ScriptedLlm(answer) as llm:
         ask(shop, llm)
-        run = shop.run({"careful": shop.migration(BROKEN)}, promote="all")["careful"]
-    assert run.state is RunState.DISCARDED
-    assert f"could not be applied in {tries} tries" in str(run.reason)
-    [migration] = shop.context.store.ledger.of_run(run.id)
-    assert (migration["applied"], migration["final"]) == (False, None)
-    assert [attempt["fixer"] for attempt in migration["attempts"]] == ["none", "llm:tiny", "llm:tiny"]
-    assert len(llm.asked) == tries - 1
-    assert shop.query("SELECT count(*) FROM customers WHERE email = lower(email)") == [(0,)]
-    assert shop.is_marked(run.id) is None
-    assert shop.left() == []
+        runs = shop.run({name.replace("_", "-"): script for name, script in variants.items()}, promote="all")
+    for run in runs.values():
+        assert run.state is RunState.DISCARDED
+        assert "could not be applied in 3 tries" in str(run.reason)
+        [migration] = shop.context.store.ledger.of_run(run.id)
+        assert (migration["applied"], migration["final"]) == (False, None)
+        assert [attempt["fixer"] for attempt in migration["attempts"]] == ["none", "llm:tiny", "llm:tiny"]
+        assert shop.is_marked(run.id) is None
+    assert len(llm.asked) == 6
+    assert answers["shoe_size"] == [REPAIRED]
+    assert in_lower_case(shop) == before
     assert KEY not in everything_in_the_registry(shop)
 
 
@@ -138,8 +139,9 @@ def test_without_a_model_there_are_rules_only_and_the_run_says_so(shop: Shop) ->
     assert "rules only" in str([row["detail"] for row in shop.context.store.runs.events(run.id)])
 
 
-def test_a_fork_that_vanishes_under_its_agent_fails_its_run_and_no_other(shop: Shop) -> None:
-    submitted = shop.submit({"unlucky": "true", "lucky": "true"}, promote="none", parallel=2)
+def test_a_fork_that_vanishes_under_its_agent_fails_its_run_and_no_other(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     provider = shop.context.provider(shop.project)
     close, gone = provider.close, []
 
@@ -149,25 +151,24 @@ def test_a_fork_that_vanishes_under_its_agent_fails_its_run_and_no_other(shop: S
             provider.destroy(name)
         close(name)
 
-    provider.close = vanish  # type: ignore[method-assign]
-    shop.dispatcher.deliver(shop.context)
-    states = {name: run.state for name, run in shop.runs(submitted).items()}
-    assert states == {"unlucky": RunState.FAILED, "lucky": RunState.DISCARDED}
-    assert shop.left() == []
+    monkeypatch.setattr(provider, "close", vanish)
+    runs = shop.run({"unlucky": "true", "lucky": "true"}, promote="none")
+    assert {name: run.state for name, run in runs.items()} == {
+        "unlucky": RunState.FAILED,
+        "lucky": RunState.DISCARDED,
+    }
+    assert "no longer exists" in str(runs["unlucky"].reason)
 
 
-def test_a_target_that_moved_meanwhile_gets_nothing_and_the_run_is_held(shop: Shop) -> None:
-    submitted = shop.submit({"late": shop.psql("UPDATE customers SET name = 'mine' WHERE id = 1")}, promote="all")
-    shop.query("UPDATE customers SET name = 'theirs' WHERE id = 1 RETURNING id")
+def test_a_target_that_moved_meanwhile_gets_nothing_and_its_run_is_held_until_a_person_decides(shop: Shop) -> None:
+    submitted = shop.submit({"late": shop.psql("UPDATE customers SET name = 'mine' WHERE id = 20")}, promote="all")
+    shop.query("UPDATE customers SET name = 'theirs' WHERE id = 20 RETURNING id")
     shop.dispatcher.deliver(shop.context)
     run = shop.runs(submitted)["late"]
     assert run.state is RunState.HELD
-    assert "public.customers" in str(run.reason)
-    assert shop.query("SELECT name FROM customers WHERE id = 1") == [("theirs",)]
+    assert "1 row of" in str(run.reason)
+    assert shop.query("SELECT name FROM customers WHERE id = 20") == [("theirs",)]
     assert shop.is_marked(run.id) is None
-
-
-def test_the_errors_of_a_real_provider_are_ours(shop: Shop) -> None:
-    provider = shop.context.provider(shop.project)
-    with pytest.raises(ForkyardError):
-        provider.close(f"fy_{shop.context.installation[:8]}_f999999")
+    assert len(shop.left()) == 2
+    assert discard(shop.context, run.id).state is RunState.DISCARDED
+    assert shop.is_marked(run.id) == "closed"
