@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 # Without the scheme: a pattern that begins with "any letters" takes seconds for one long line of an agent's log.
-_URL_PASSWORD = re.compile(r"(?P<head>://[^\s:/@'\"]*:)(?P<secret>[^\s@/'\"]+)(?P<tail>@)")
+_URL_PASSWORD = re.compile(r"(?P<head>://[^\s:/@'\"]*:)(?P<secret>[^\s/'\"]+)(?P<tail>@)")
 _KEY_PASSWORD = re.compile(
     r"(?P<head>(?<![a-z0-9])(?:(?:pg)?password|passwd|pwd|api_?key|token|secret)\b['\"]?\s*[=:]\s*)"
     r"(?P<secret>'[^']*'|\"[^\"]*\"|[^\s,;&'\"]+)",

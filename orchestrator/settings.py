@@ -17,6 +17,7 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as SourceError
 
 from orchestrator.errors import SettingsError
 
@@ -190,7 +191,10 @@ def load(config: Path | None = None) -> Settings:
         values = _read_toml(path)
         values["config_file"] = path
     base = path.parent if path else Path.cwd()
-    state = Path(os.environ.get("FORKYARD_STATE_DIR") or values.get("state_dir") or ".forkyard").expanduser()
+    named = os.environ.get("FORKYARD_STATE_DIR") or values.get("state_dir") or ".forkyard"
+    if not isinstance(named, str):
+        raise SettingsError(f"{path}: state_dir must be a folder's name in quotes, not {named!r}.")
+    state = Path(named).expanduser()
     values["state_dir"] = state if state.is_absolute() else base / state
     secrets = _secrets_file(values["state_dir"])
     if os.environ.get("FORKYARD_SECRETS") or secrets.exists():
@@ -200,6 +204,8 @@ def load(config: Path | None = None) -> Settings:
         return Settings(**values)
     except ValidationError as exc:
         raise SettingsError(_sentence(exc, path)) from None
+    except SourceError as exc:
+        raise SettingsError(_not_json(exc)) from None
 
 
 def _secrets_file(state_dir: Path) -> Path:
@@ -235,7 +241,8 @@ def _merge(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
 def _sentence(exc: ValidationError, path: Path | None) -> str:
     first = exc.errors(include_input=False, include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    file = path or "The environment"
+    variable = "__".join(["FORKYARD", *where.split(".")]).replace("__", "_", 1).upper()
+    file = variable if variable in os.environ else path or "The environment"
     if first["type"] == "extra_forbidden":
         close = get_close_matches(str(first["loc"][-1]), _keys(first["loc"][:-1]), n=1)
         hint = f"; did you mean {close[0]!r}?" if close else "; `forkyard init` in an empty folder shows them all."
@@ -243,6 +250,13 @@ def _sentence(exc: ValidationError, path: Path | None) -> str:
     if first["type"] == "missing":
         return f"{file}: the key {where!r} is missing."
     return f"{file}: {where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}."
+
+
+def _not_json(exc: SourceError) -> str:
+    """A variable that names a whole section, such as FORKYARD_REGISTRY=postgresql://…"""
+    field = next(name for name in Settings.model_fields if f'"{name}"' in str(exc))
+    example = f"FORKYARD_{field}__{next(iter(_keys((field,))), 'name')}".upper()
+    return f"FORKYARD_{field.upper()} names a section, not a value: set its keys one by one, such as {example}."
 
 
 def _keys(section: tuple[str | int, ...]) -> list[str]:

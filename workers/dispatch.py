@@ -29,6 +29,8 @@ class CeleryDispatcher:
 
     def start(self, experiment_id: int, run_ids: Sequence[str]) -> None:
         """One chord for the batch."""
+        with _translated():
+            app.backend.client.ping()  # a chord would try for twenty seconds before it says that nobody answers
         _publish(batch(experiment_id, run_ids))
 
     def resume(self, run_id: str, continuation: str | None, *, steps_done: int) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from celery import Task
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Retry
 from kombu.utils.json import dumps
 
 from orchestrator.errors import ForkyardError
@@ -31,13 +32,25 @@ class ForkyardTask(Task):
         exactly here."""
         return str(dumps(self.signature_from_request(self.request)))  # type: ignore[no-untyped-call]
 
-    def guard(self, exc: Exception) -> NoReturn:
-        """Turn an error of the domain into a retry or a redacted failure."""
+    def attempt(self, work: Callable[[], None]) -> None:
+        """Do a task's work; what it raises becomes a retry or a redacted failure."""
+        try:
+            work()
+            return
+        except (Ignore, Retry):
+            raise
+        except Exception as exc:
+            caught = exc
+        # Out here and not in the handler: Celery sends tracebacks to Flower, and there they would drag along, word for
+        # word, the error that is being handled.
+        self._fail(caught)
+
+    def _fail(self, exc: Exception) -> NoReturn:
         failure = StepFailed(redact(f"{type(exc).__name__}: {exc}"))
         if isinstance(exc, ForkyardError) and exc.retryable:
             countdown = min(MAX_COUNTDOWN_SECONDS, 2**self.request.retries)
-            raise self.retry(exc=failure, countdown=countdown) from None
-        raise failure from None
+            raise self.retry(exc=failure, countdown=countdown)
+        raise failure
 
 
 def settle_outcome(task: ForkyardTask, outcome: Outcome) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from celery.exceptions import Ignore, Retry
-
 from orchestrator.maintenance import SWEEPS, rescue, run_sweep
 from orchestrator.runs import Step
 from orchestrator.steps.acquire import acquire as acquire_slot
@@ -20,21 +18,11 @@ HOUR = 3600
 @app.task(name="forkyard.acquire", **options(time_limit=HOUR))
 def acquire(self: ForkyardTask, run_id: str) -> None:
     """Take one of the project's slots, or park."""
-    try:
-        settle_outcome(self, acquire_slot(context(), run_id, self.continuation()))
-    except (Ignore, Retry):
-        raise
-    except Exception as exc:
-        self.guard(exc)
+    self.attempt(lambda: settle_outcome(self, acquire_slot(context(), run_id, self.continuation())))
 
 
 def _step(task: ForkyardTask, step: Step, run_id: str) -> None:
-    try:
-        settle_outcome(task, perform(context(), STAGES[step], run_id))
-    except (Ignore, Retry):
-        raise
-    except Exception as exc:
-        task.guard(exc)
+    task.attempt(lambda: settle_outcome(task, perform(context(), STAGES[step], run_id)))
 
 
 @app.task(name="forkyard.provision", **options(time_limit=HOUR))
@@ -70,28 +58,23 @@ def settle(self: ForkyardTask, run_id: str) -> None:
 @app.task(name="forkyard.cleanup", **options(time_limit=HOUR))
 def cleanup(self: ForkyardTask, run_id: str) -> None:
     """What runs when a step's task died: the run goes on elsewhere, or ends."""
-    try:
-        rescue.cleanup(context(), run_id)
-    except Exception as exc:
-        self.guard(exc)
+    self.attempt(lambda: rescue.cleanup(context(), run_id))
 
 
 @app.task(name="forkyard.summarise", **options(time_limit=HOUR))
 def summarise(self: ForkyardTask, experiment_id: int) -> None:
     """Choose the best candidate, or close the experiment."""
-    try:
-        summarise_experiment(context(), experiment_id)
-    except Exception as exc:
-        self.guard(exc)
+    self.attempt(lambda: summarise_experiment(context(), experiment_id))
 
 
 @app.task(name="forkyard.sweep", **options(time_limit=HOUR))
 def sweep(self: ForkyardTask, name: str) -> None:
     """One pass of a sweep."""
-    try:
+
+    def work() -> None:
         run_sweep(context(), name, SWEEPS[name])
-    except Exception as exc:
-        self.guard(exc)
+
+    self.attempt(work)
 
 
 STEP_TASKS = (acquire, provision, run_agent, apply_migrations, capture, settle)

@@ -8,7 +8,14 @@ from typing import Any
 import psycopg
 
 from orchestrator.capture.fingerprint import read_schema
-from orchestrator.errors import CaptureError, ForkyardError, NotPossible, SettingsError, TargetUnreachable
+from orchestrator.errors import (
+    CaptureError,
+    ForkyardError,
+    NotPossible,
+    ProviderError,
+    SettingsError,
+    TargetUnreachable,
+)
 from orchestrator.forks.base import Stamp
 from orchestrator.forks.names import resource_name
 from orchestrator.maintenance.expire import destroy_baseline
@@ -18,6 +25,24 @@ from orchestrator.steps.context import Context
 from orchestrator.store import Baseline, Project
 
 _LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+
+
+def release_baseline(context: Context, project: Project, number: int) -> None:
+    """Delete a sealed version. Raises NotPossible with the names of what still needs it."""
+    found = context.store.projects.find_baseline(project, str(number))
+    if destroy_baseline(context, found.id, reason="a person released it"):
+        return
+    users = context.store.projects.baseline_users(found.id)
+    if not users:
+        raise ProviderError(
+            f"Baseline {number} of {project.name} could not be removed now; a sweep tries again, `forkyard doctor` "
+            "looks at its fork host."
+        )
+    more = f" and {len(users) - 3} more" if len(users) > 3 else ""
+    raise NotPossible(
+        f"Baseline {number} of {project.name} is in use by {', '.join(users[:3])}{more}: let them end, or `forkyard "
+        "cancel` or `forkyard discard` them."
+    )
 
 
 def create_baseline(context: Context, project: Project, *, label: str | None = None) -> Baseline:

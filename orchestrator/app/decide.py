@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from orchestrator.errors import NotPossible
-from orchestrator.runs import RESTING, Ending, RunState
+from orchestrator.runs import RESTING, Ending, EnvironmentState, RunState
 from orchestrator.steps.context import Context
 from orchestrator.steps.environment import release
 from orchestrator.steps.settle import close_marker
-from orchestrator.store import ExperimentRow, Run
+from orchestrator.store import Environment, ExperimentRow, Run
 
 
 def promote(context: Context, run_id: str, *, reason: str = "a person promoted it") -> None:
@@ -22,10 +22,13 @@ def promote(context: Context, run_id: str, *, reason: str = "a person promoted i
 
 
 def discard(context: Context, run_id: str, *, reason: str = "a person discarded it") -> Run:
-    """End a held run or a candidate without merging it, and release its fork."""
+    """End a held run or a candidate without merging it, and release its fork; of a failed one, the fork it kept."""
     run = context.store.runs.get(run_id)
+    if run.state is RunState.FAILED and _kept(context, run):
+        _release_all(context, run, reason)
+        return run
     if run.state not in RESTING:
-        raise NotPossible(f"Run {run.id} is {run.state}: only held runs and candidates can be discarded.")
+        raise NotPossible(f"Run {run.id} is {run.state}: only held runs, candidates and kept forks can be discarded.")
     _end(context, run, run.state, Ending.discarded(reason))
     return context.store.runs.get(run_id)
 
@@ -70,6 +73,11 @@ def _end(context: Context, run: Run, state: RunState, ending: Ending) -> None:
         raise NotPossible(f"Run {run.id} is no longer {state}: somebody else decided at the same moment.")
     context.publish(finished)
     _release_all(context, run, ending.reason)
+
+
+def _kept(context: Context, run: Run) -> list[Environment]:
+    environments = context.store.environments.of_run(run.id)
+    return [one for one in environments if one.kept and one.state is EnvironmentState.READY]
 
 
 def _release_all(context: Context, run: Run, reason: str) -> None:

@@ -38,7 +38,7 @@ def _project(context: Context, project: Project) -> Iterator[Finding]:
 def _named(project: Project, what: str, finding: Finding) -> Finding:
     if finding.subject.startswith(project.name):
         return finding
-    subject = f"{project.name}: {what}: {finding.subject}"
+    subject = f"{project.name}: {what}" if finding.subject == what else f"{project.name}: {what}: {finding.subject}"
     return Finding(subject=subject, ok=finding.ok, detail=finding.detail, fix=finding.fix)
 
 

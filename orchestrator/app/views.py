@@ -136,7 +136,9 @@ def changeset_of(context: Context, run_id: str) -> Changeset:
     """The run's changeset. Raises NotPossible where none was captured."""
     run = context.store.runs.get(run_id)
     if run.changeset_hash is None:
-        raise NotPossible(f"Run {run.id} has no changeset: it is {run.state} ({run.reason or 'not captured yet'}).")
+        raise NotPossible(
+            f"Run {run.id} has no changeset: it is {run.state}. {run.reason or 'Nothing is captured yet.'}"
+        )
     return Changeset.from_json(context.store.artifacts.get(run.changeset_hash))
 
 

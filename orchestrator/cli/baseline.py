@@ -6,10 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.app.baselines import create_baseline
+from orchestrator.app.baselines import create_baseline, release_baseline
 from orchestrator.cli.output import Json, call, emit, out, table
-from orchestrator.errors import NotPossible
-from orchestrator.maintenance.expire import destroy_baseline
 
 app = typer.Typer(help="Sealed versions of a target, which runs fork from.", no_args_is_help=True)
 
@@ -33,7 +31,11 @@ def create(
     with call.context() as context:
         made = create_baseline(context, context.store.projects.get(project), label=label)
         data = {"project": project, "number": made.number, "label": made.label, "fingerprint": made.fingerprint}
-    emit(data, as_json, lambda d: out.print(f"Baseline {d['number']} of {project}: {d['fingerprint']}", markup=False))
+    emit(
+        data,
+        as_json,
+        lambda d: out.print(f"Sealed baseline {d['number']} of {project}: {d['fingerprint']}", markup=False),
+    )
 
 
 @app.command("list")
@@ -56,8 +58,6 @@ def release(project: Name, number: Annotated[int, typer.Argument()], as_json: Js
     Example: forkyard baseline release shop 1
     """
     with call.context() as context:
-        found = context.store.projects.find_baseline(context.store.projects.get(project), str(number))
-        if not destroy_baseline(context, found.id, reason="a person released it"):
-            raise NotPossible(f"Baseline {number} of {project} is in use: by an experiment, a fork or a waiting run.")
+        release_baseline(context, context.store.projects.get(project), number)
     data = {"project": project, "number": number, "released": True}
     emit(data, as_json, lambda _: out.print(f"Baseline {number} of {project} is gone.", markup=False))

@@ -39,7 +39,7 @@ def promote(
 
 
 def discard(run: RunId, as_json: Json = False) -> None:
-    """End a held run or a candidate without merging it, and release its fork.
+    """End a held run or a candidate without merging it, and release its fork; of a failed run, the fork it kept.
 
     Example: forkyard discard clean-customers/quick#1
     """
@@ -73,6 +73,8 @@ def _after_settling(context: Context, run: str, wait: float) -> dict[str, Any]:
 
 
 def _render_all(views: list[dict[str, Any]]) -> None:
+    if not views:
+        out.print("Nothing to cancel: all of its runs have ended.")
     for view in views:
         _render(view)
 

@@ -51,7 +51,8 @@ def submit(file: File, variant: Only = None, as_json: Json = False) -> None:
     _warn(submitted)
     handle = submitted.experiment.handle
     data = {"experiment": handle, "runs": list(submitted.run_ids), "warning": submitted.warning}
-    text = f"{handle}: {len(submitted.run_ids)} runs. Watch with: forkyard watch {handle}"
+    count = len(submitted.run_ids)
+    text = f"{handle}: {count} {'run' if count == 1 else 'runs'}. Watch with: forkyard watch {handle}"
     emit(data, as_json, lambda _: out.print(text, markup=False))
 
 

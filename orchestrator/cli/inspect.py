@@ -20,7 +20,9 @@ def add_to(app: typer.Typer) -> None:
     app.command("receipt")(receipt)
 
 
-def status(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20, as_json: Json = False) -> None:
+def status(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Show so many.")] = 20, as_json: Json = False
+) -> None:
     """The newest experiments and how far they are.
 
     Example: forkyard status
@@ -104,7 +106,7 @@ def _render_experiment(view: dict[str, Any]) -> None:
 def _render_run(view: dict[str, Any]) -> None:
     out.print(view["run"], state_text(view["state"]), f"– {view['reason']}", markup=False)
     out.print(f"baseline {view['baseline']}, seed {view['seed']}, agent {seconds(view['agent_seconds'])}", markup=False)
-    steps = [(s["step"], s["outcome"], s["worker"], s["started_at"], s["reason"]) for s in view["steps"]]
+    steps = [(s["step"], s["outcome"], s["worker"], _clock(s["started_at"]), s["reason"]) for s in view["steps"]]
     out.print(table(("step", "outcome", "worker", "started", "reason"), steps, title="Steps"))
     attempts = [
         (m["name"], a["number"], a["fixer"], a["sqlstate"], a["message"])

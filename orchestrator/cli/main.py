@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated
 
-import structlog
 import typer
 
 from orchestrator.cli.output import call, err
 from orchestrator.errors import ForkyardError
+from orchestrator.logs import configure_console
 from orchestrator.secrets import redact
 
 MODULES = {
@@ -59,7 +59,7 @@ def _options(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. 0: well; 1: a run failed or something broke; 2: the user's mistake; 130: interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    configure_console()
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # the exception says it
     try:
         result = build(words)(words, standalone_mode=False)

@@ -9,7 +9,7 @@ import structlog
 from orchestrator.agents.process import end_leftovers
 from orchestrator.errors import ForkyardError, QueueUnavailable, RegistryUnavailable
 from orchestrator.maintenance.sweep import Finding
-from orchestrator.runs import RESTING, Ending, RunState
+from orchestrator.runs import RESTING, Ending, EnvironmentState, RunState
 from orchestrator.secrets import redact
 from orchestrator.settings import workspace_root
 from orchestrator.steps.context import Context
@@ -98,7 +98,7 @@ def give_up(context: Context, run: Run, reason: str) -> str:
     if finished is None:
         return "left: it came back"
     for environment in context.store.environments.of_run(run.id):
-        if environment.state.value in ("creating", "ready"):
+        if environment.state is not EnvironmentState.RELEASED:
             release(context, environment, reason=f"the run is {ending.to}")
     context.publish(finished, run.id)
     return f"ended as {ending.to}"

@@ -32,6 +32,21 @@ def run_once(context: Context, dry_run: bool) -> Iterator[Finding]:
             action="would remove" if dry_run else "removed",
             reason="no agent works in it",
         )
+    yield from _forgotten(context, dry_run)
+
+
+def _forgotten(context: Context, dry_run: bool) -> Iterator[Finding]:
+    """Folders that are gone without the registry knowing: it was away when they were removed."""
+    root = workspace_root(context.settings)
+    prefix, limit = f"{context.host}:{root}/", context.settings.sweeps.max_deletions
+    for environment, resource in context.store.environments.still_listed("folder", prefix=prefix, limit=limit):
+        if workspace.present(root, environment.name) or _in_use(context, environment):
+            continue
+        if not dry_run:
+            context.store.environments.gone(environment.id, [("folder", resource)])
+        action = "would be noted as gone" if dry_run else "noted as gone"
+        reason = "the registry was away when it was removed"
+        yield Finding(sweep=NAME, kind="folder", name=environment.name, action=action, reason=reason)
 
 
 def environment_name(folder: str) -> str:

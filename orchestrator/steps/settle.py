@@ -9,7 +9,7 @@ from orchestrator.errors import ForkyardError, MergeDelayed, MergeRefused, Privi
 from orchestrator.merge import marker
 from orchestrator.merge.replay import MergeReport, merge
 from orchestrator.migrations.apply import replay
-from orchestrator.runs import Ending, Promote, RunState
+from orchestrator.runs import Ending, EnvironmentState, Promote, RunState
 from orchestrator.secrets import redact
 from orchestrator.steps.context import Context, Plan
 from orchestrator.steps.driver import Heartbeat
@@ -137,7 +137,7 @@ def _leave(context: Context, plan: Plan, ending: Ending) -> None:
         for environment in context.store.environments.of_run(plan.run.id):
             if look_at and environment.purpose != "scratch" and environment.ready_at is not None:
                 context.store.environments.keep(environment.id, reason=f"the run is {ending.to}")
-            elif environment.state.value in ("creating", "ready"):
+            elif environment.state is not EnvironmentState.RELEASED:  # an earlier try may have died half-way
                 release(context, environment, reason=f"the run is {ending.to}")
     except Exception as exc:  # of any kind: after it the driver would call a merged run failed
         context.store.runs.add_event(plan.run.id, "release", f"left to the sweeps: {redact(str(exc))}")

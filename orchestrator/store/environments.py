@@ -86,6 +86,11 @@ class Environments(Table):
         pairs = list(resources)
         self._all("gone", environment_id=environment_id, kinds=[k for k, _ in pairs], names=[n for _, n in pairs])
 
+    def still_listed(self, kind: str, *, prefix: str, limit: int) -> list[tuple[Environment, str]]:
+        """Resources of a kind, by the start of their names, that nobody has seen gone; each with its environment."""
+        rows = self._all("still_listed", kind=kind, prefix=prefix, limit=limit)
+        return [(Environment.of(row), row["resource"]) for row in rows]
+
     def due(self, *, older_than_seconds: int, limit: int) -> list[Environment]:
         """What a sweep should release now: expired, forgotten or half released."""
         return [Environment.of(r) for r in self._all("due", older_than_seconds=older_than_seconds, limit=limit)]

@@ -85,6 +85,10 @@ class Projects(Table):
             row = self._row(connection, "take_baseline_for_release", {"baseline_id": baseline_id, "reason": reason})
         return None if row is None else Baseline.of(row)
 
+    def baseline_users(self, baseline_id: int) -> list[str]:
+        """What still needs it, in words: experiments, waiting runs, forks."""
+        return [row["who"] for row in self._all("baseline_users", baseline_id=baseline_id)]
+
     def baseline_released(self, baseline_id: int) -> None:
         self._one("baseline_released", baseline_id=baseline_id)
 

@@ -176,7 +176,7 @@ class Site:
         )
         return {row[0] for row in rows}
 
-    def assert_gone(self, runs: Sequence[str], *, within: float = 15) -> None:
+    def assert_gone(self, runs: Sequence[str], *, within: float = 30) -> None:
         """Everything that the runs created is gone: by the receipt, at the provider and on the disk."""
         deadline = time.monotonic() + within
         while (left := [line for line in self.receipt(runs) if not line["gone_at"]]) and time.monotonic() < deadline:

@@ -246,7 +246,7 @@ def test_with_the_broker_away_an_experiment_is_recorded_and_runs_when_it_is_back
         away.setenv("FORKYARD_BROKER__URL", f"redis://127.0.0.1:{closed_port()}/0")
         done = site.process("submit", path)
     assert done.code == 0
-    assert "patient: 1 runs. Watch with: forkyard watch patient" in done.out
+    assert "patient: 1 run. Watch with: forkyard watch patient" in done.out
     assert "The runs are recorded and will start when it is back." in sentence(done.err)
     assert site.finished("patient", within=30)["quick#1"].reason == "the experiment promotes none"
 

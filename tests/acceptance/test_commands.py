@@ -109,7 +109,8 @@ def test_the_same_in_words(site: Site, batch: str, tmp_path: Path) -> None:
 
 def test_deciding_about_runs(site: Site, batch: str) -> None:
     variants = {"yes": migrate("COMMENT ON TABLE orders IS 'done'"), "no": shell("true")}
-    site.run(site.experiment("decide", variants, project="words", promote="review"))
+    ran = site.json("run", site.experiment("decide", variants, project="words", promote="review"), code=0)
+    assert ran["states"] == {"held": 2}
     promoted = site.process("promote", "decide/yes#1", "--json")
     assert promoted.code == 0, promoted
     assert json.loads(promoted.out)["state"] == "merged"
@@ -124,7 +125,9 @@ def test_cancel_ends_what_runs_and_what_waits(site: Site, tmp_path: Path) -> Non
     site.project("words")
     variants = {"sits": behind(tmp_path / "never")}
     path = site.experiment("stop", variants, project="words", promote="none", repeats=3, parallel=1)
-    handle = site.submit(path)
+    sent = site.json("submit", path)
+    assert sent == {"experiment": "stop", "runs": [f"stop/sits#{n}" for n in (1, 2, 3)], "warning": ""}
+    handle = sent["experiment"]
     site.in_state(handle, RunState.RUNNING)
     asked = site.json("cancel", "stop")
     assert {row["run"] for row in asked} == {"stop/sits#1", "stop/sits#2", "stop/sits#3"}

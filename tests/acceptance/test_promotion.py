@@ -157,7 +157,9 @@ def test_an_experiment_keeps_its_baseline_while_a_newer_one_is_made(site: Site, 
     assert (listed[1]["state"], listed[1]["in_use"]) == ("sealed", 1)
     refused = site.forkyard("baseline", "release", "refresh", "1")
     assert refused.code == 2
-    assert "is in use" in refused.err
+    assert (
+        "Baseline 1 of refresh is in use by experiment holder, the fork of run holder/slow#1: let them" in refused.err
+    )
     gate.touch()
     old = site.finished(handle)["slow#1"]
     new = site.run(site.experiment("newer", {"quick": shell("true")}, project="refresh", promote="none", metrics=fifth))
@@ -172,17 +174,24 @@ def test_an_experiment_keeps_its_baseline_while_a_newer_one_is_made(site: Site, 
     assert {row["number"]: row["state"] for row in site.json("baseline", "list", "refresh")}[1] == "released"
 
 
-def test_no_more_runs_hold_a_slot_than_project_and_experiment_allow(site: Site) -> None:
+def test_no_more_runs_hold_a_slot_than_project_and_experiment_allow(site: Site, tmp_path: Path) -> None:
     site.project("narrow", max_parallel=2)
-    path = site.experiment("queue", {"nap": shell("sleep 0.4")}, project="narrow", promote="none", repeats=6)
+    gate = tmp_path / "gate"
+    path = site.experiment("queue", {"waits": behind(gate)}, project="narrow", promote="none", repeats=6)
     handle = site.submit(path)
-    seen: list[tuple[int, int]] = []
-    store = site.installation.context.store
-    while store.experiments.by_handle(handle).finished_at is None:
+
+    def held_and_parked() -> tuple[int, int]:
         runs = site.runs(handle).values()
-        seen.append((sum(run.slot_held for run in runs), sum(run.parked_at is not None for run in runs)))
-    assert max(held for held, _ in seen) == 2
-    assert max(parked for _, parked in seen) == 4
+        return sum(run.slot_held for run in runs), sum(run.parked_at is not None for run in runs)
+
+    wait_until(lambda: held_and_parked() == (2, 4), 30, "two runs with a slot and four parked ones")
+    gate.touch()
+    store = site.installation.context.store
+    held = [2]
+    while store.experiments.by_handle(handle).finished_at is None:
+        held.append(held_and_parked()[0])
+        assert len(held) < 10_000
+    assert max(held) == 2
     overlap = site.query(
         site.registry,
         "SELECT max(n) FROM (SELECT (SELECT count(*) FROM forkyard_registry.step_attempts b WHERE b.step = 'run_agent'"
@@ -222,12 +231,16 @@ def test_runs_take_ready_forks_from_the_pool_which_is_filled_again(site: Site) -
 def test_a_failed_runs_fork_is_kept_to_look_at_where_the_experiment_says_so(site: Site) -> None:
     site.project("keeper", ttl_seconds=3600)
     crash = shell("exit 9")
-    runs = site.run(site.experiment("kept", {"crash": crash}, project="keeper", promote="none", keep_failed_forks=True))
-    assert runs["crash#1"].state is RunState.FAILED
+    runs = site.run(
+        site.experiment(
+            "kept", {"crash": crash, "other": crash}, project="keeper", promote="none", keep_failed_forks=True
+        )
+    )
+    assert {run.state for run in runs.values()} == {RunState.FAILED}
     forks = {line["name"]: line["left"] for line in site.json("receipt", "kept/crash#1") if line["kind"] == "database"}
     assert set(forks.values()) == {"kept to look at"}
     assert set(forks) <= site.at_provider()
-    # The sweeps of the next seconds know that a person wants to see it; its time to live still counts.
+    # Sweeps know that a person wants to look at it; its time to live still counts.
     assert not [f for f in site.json("sweep") if f["name"] in forks]
     site.query(
         site.registry,
@@ -235,3 +248,7 @@ def test_a_failed_runs_fork_is_kept_to_look_at_where_the_experiment_says_so(site
         list(forks),
     )
     site.assert_gone(["kept/crash#1"])
+    # Who has seen enough need not wait for that.
+    assert site.json("discard", "kept/other#1")["state"] == "failed"
+    site.assert_gone(["kept/other#1"], within=1)
+    assert "only held runs, candidates and kept forks can be discarded" in site.forkyard("discard", "kept/other#1").err

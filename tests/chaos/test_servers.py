@@ -10,7 +10,7 @@ import psycopg
 
 from orchestrator.runs import RunState
 from tests.chaos.arena import Arena
-from tests.chaos.invariants import check
+from tests.chaos.invariants import SECONDS_TO_CLEAN_LATE, check
 
 
 def test_valkey_is_killed_and_comes_back(arena: Arena) -> None:
@@ -39,7 +39,7 @@ def test_postgres_is_killed_and_comes_back(arena: Arena) -> None:
     arena.kill("postgres")
     time.sleep(1)
     arena.bring_back(batch)
-    ends = check(arena, batch, within=60)
+    ends = check(arena, batch, within=60, clean_within=SECONDS_TO_CLEAN_LATE)
     assert set(ends) <= {"merged", "failed", "discarded"}
     assert ends["merged"] >= 2
 
@@ -49,7 +49,7 @@ def test_postgres_restarts_itself_after_one_of_its_processes_crashed(arena: Aren
     arena.in_step(batch, RunState.SETTLING)
     backends = arena.admin("SELECT pid FROM pg_stat_activity WHERE application_name = 'forkyard-registry'")
     os.kill(backends[0][0], signal.SIGKILL)
-    ends = check(arena, batch, within=60)
+    ends = check(arena, batch, within=60, clean_within=SECONDS_TO_CLEAN_LATE)
     assert set(ends) <= {"merged", "failed", "discarded"}
     assert ends["merged"] == 1
 

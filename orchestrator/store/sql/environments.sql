@@ -90,6 +90,11 @@ UPDATE resources SET gone_at = coalesce(gone_at, now())
 WHERE environment_id = %(environment_id)s AND (kind, name) IN (
     SELECT * FROM unnest(%(kinds)s::text[], %(names)s::text[]));
 
+-- still_listed --
+SELECT e.*, r.name AS resource FROM resources r JOIN environments e ON e.id = r.environment_id
+WHERE r.gone_at IS NULL AND r.kind = %(kind)s AND starts_with(r.name, %(prefix)s)
+ORDER BY e.id LIMIT %(limit)s;
+
 -- due --
 SELECT e.* FROM environments e
 LEFT JOIN runs r ON r.id = e.run_id

@@ -62,6 +62,17 @@ WHERE b.id = %(baseline_id)s AND b.state IN ('sealed', 'failed', 'creating', 're
                   WHERE e.baseline_id = b.id AND r.state IN ('candidate', 'held'))
 RETURNING *;
 
+-- baseline_users --
+SELECT 'experiment ' || e.handle AS who FROM experiments e
+WHERE e.baseline_id = %(baseline_id)s AND e.finished_at IS NULL
+UNION
+SELECT r.state || ' run ' || r.id FROM runs r JOIN experiments e ON e.id = r.experiment_id
+WHERE e.baseline_id = %(baseline_id)s AND r.state IN ('candidate', 'held')
+UNION
+SELECT CASE WHEN v.run_id IS NULL THEN 'the pool of ready forks' ELSE 'the fork of run ' || v.run_id END
+FROM environments v WHERE v.baseline_id = %(baseline_id)s AND v.state <> 'released'
+ORDER BY 1;
+
 -- baseline_released --
 UPDATE baselines SET state = 'released', released_at = now()
 WHERE id = %(baseline_id)s AND state = 'releasing' RETURNING id;
