@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import structlog
 from celery import Task
 from celery.exceptions import Ignore, Retry
 from kombu.utils.json import dumps
@@ -12,6 +13,8 @@ from kombu.utils.json import dumps
 from orchestrator.errors import ForkyardError
 from orchestrator.secrets import redact
 from orchestrator.steps.driver import Outcome
+
+log = structlog.get_logger(__name__)
 
 MAX_RETRIES = 6
 MAX_COUNTDOWN_SECONDS = 60
@@ -41,6 +44,8 @@ class ForkyardTask(Task):
             raise
         except Exception as exc:
             caught = exc
+        if not isinstance(caught, ForkyardError):
+            log.error("unexpected error", task=self.name, exc_info=caught)
         # Out here and not in the handler: Celery sends tracebacks to Flower, and there they would drag along, word for
         # word, the error that is being handled.
         self._fail(caught)
