@@ -285,16 +285,16 @@ def ratios(over: Sequence[float], under: Sequence[float]) -> list[float]:
 
 def describe_yard(yard: Yard, rounds: int, *, durable: bool) -> dict[str, object]:
     with psycopg.connect(yard.settings.registry.conninfo()) as connection:
-        postgres = str(connection.info.server_version)
+        major, minor = divmod(connection.info.server_version, 10000)
     return {
-        "postgres": postgres,
+        "postgres": f"{major}.{minor}",
         "valkey": bare.app.backend.client.info("server").get("valkey_version", "?"),
         "fsync": "on" if durable else "off",
         "valkey_appendfsync": "everysec",
         "runs": RUNS,
         "rounds": rounds,
         "worker_processes": {"agents": SIZE.agents, "steps": SIZE.steps, "gc": SIZE.gc},
-        "celery": "prefork, disable_prefetch, events on, early acknowledgement, JSON",
+        "celery_settings": "prefork, disable_prefetch, events on, early acknowledgement, JSON",
     }
 
 
