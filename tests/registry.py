@@ -51,9 +51,27 @@ def walk_to(store: Store, run_id: str, step: Step, owner: str = "w:1:1") -> Clai
 
 def execute(registry: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
     """One statement on the registry's own tables, behind the store's back."""
-    with psycopg.connect(registry, autocommit=True, options=f"-c search_path={SCHEMA}") as connection:
-        cursor = connection.execute(statement.encode(), values)
-        return cursor.fetchall() if cursor.description else []
+    cursor = _connection(registry).execute(statement.encode(), values or None)
+    return cursor.fetchall() if cursor.description else []
+
+
+_connections: dict[str, psycopg.Connection[Any]] = {}
+
+
+def _connection(registry: str) -> psycopg.Connection[Any]:
+    """One for the whole session: to connect costs more than what most tests have to say."""
+    known = _connections.get(registry)
+    if known is None or known.closed:
+        known = psycopg.connect(registry, autocommit=True, options=f"-c search_path={SCHEMA}")
+        _connections[registry] = known
+    return known
+
+
+def hang_up() -> None:
+    """Close what `execute` left open."""
+    for connection in _connections.values():
+        connection.close()
+    _connections.clear()
 
 
 def expire_lease(registry: str, run_id: str) -> None:

@@ -191,9 +191,11 @@ class World:
             "sweeps": ("started_at", "finished_at"),
         }
         past = hours * 3600 + seconds
-        for table, names in columns.items():
-            moved = ", ".join(f"{name} = {name} - make_interval(secs => {past})" for name in names)
-            self.execute(f"UPDATE {table} SET {moved}")
+        moved = {
+            table: ", ".join(f"{name} = {name} - make_interval(secs => {past})" for name in names)
+            for table, names in columns.items()
+        }
+        self.execute("; ".join(f"UPDATE {table} SET {changes}" for table, changes in moved.items()))
 
     def close(self) -> None:
         self.store.close()

@@ -30,9 +30,11 @@ class ForkyardTask(Task):
     abstract = True
     max_retries = MAX_RETRIES
 
-    def continuation(self) -> str:
+    def continuation(self) -> str | None:
         """This message as JSON: the rest of its chain, its chord, its error callbacks. Published again, it goes on
-        exactly here."""
+        exactly here. None for a lone message, which leads nowhere and must not take the place of one that does."""
+        if not self.request.chain:
+            return None
         return str(dumps(self.signature_from_request(self.request)))  # type: ignore[no-untyped-call]
 
     def attempt(self, work: Callable[[], None]) -> None:

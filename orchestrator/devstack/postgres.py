@@ -37,6 +37,7 @@ listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 password_encryption = 'scram-sha-256'
 max_connections = 100
+authentication_timeout = '10s'
 shared_buffers = '128MB'
 dynamic_shared_memory_type = 'posix'
 wal_level = 'replica'

@@ -14,6 +14,8 @@ from orchestrator.forks.base import Stamp
 from orchestrator.forks.host import Host, catalog_sql
 
 SESSIONS_END_SECONDS = 10.0
+DROP_SECONDS = 15
+DROP_TRIES = 3
 CLONING_SERVER_VERSION = 180000
 
 
@@ -34,18 +36,35 @@ def copy(conn: psycopg.Connection, name: str, template: str) -> None:
 
 
 def drop(conn: psycopg.Connection, name: str) -> None:
-    """Remove a database with its sessions; nothing to do if it is gone."""
+    """Remove a database with its sessions; nothing to do if it is gone.
+
+    Raises ProviderUnavailable where a session keeps the server from it; what is left then can be dropped again.
+    """
+    for _ in range(DROP_TRIES):
+        try:
+            conn.execute(sql.SQL("SET statement_timeout = {}").format(sql.Literal(f"{DROP_SECONDS}s")))
+            return _drop(conn, name)
+        except pg.ObjectInUse as exc:
+            raise ProviderUnavailable(f'Sessions in "{name}" do not end, so it cannot be removed yet.') from exc
+        except pg.QueryCanceled:
+            # Every session of the server has to take note of a dropped database, and one that waits for its client's
+            # data in the middle of a COPY does not: any agent could hold up all others so.
+            conn.execute(catalog_sql("terminate_copying"))
+        finally:
+            if not conn.broken:
+                conn.execute("SET statement_timeout = 0")
+    raise ProviderUnavailable(f'"{name}" cannot be removed yet: some session of the server does not take note of it.')
+
+
+def _drop(conn: psycopg.Connection, name: str) -> None:
     statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
     try:
-        try:
-            conn.execute(sql.SQL("{} WITH (FORCE)").format(statement))
-        except pg.InsufficientPrivilege:
-            # Autovacuum is at it: its worker counts as the superuser's session, for which FORCE ends nobody's. A plain
-            # drop asks that worker to leave, and waits for it.
-            conn.execute(catalog_sql("terminate_all"), {"name": name})
-            conn.execute(statement)
-    except pg.ObjectInUse as exc:
-        raise ProviderUnavailable(f'Sessions in "{name}" do not end, so it cannot be removed yet.') from exc
+        conn.execute(sql.SQL("{} WITH (FORCE)").format(statement))
+    except pg.InsufficientPrivilege:
+        # Autovacuum is at it: its worker counts as the superuser's session, for which FORCE ends nobody's. A plain
+        # drop asks that worker to leave, and waits for it.
+        conn.execute(catalog_sql("terminate_all"), {"name": name})
+        conn.execute(statement)
 
 
 def end_sessions(conn: psycopg.Connection, name: str, database_oid: int) -> None:

@@ -26,6 +26,17 @@ from tests.chaos import experiment
 from tests.chaos.experiment import Batch
 from tests.installation import Installation
 
+SETTINGS = """
+[worker]
+lease_seconds = 6
+heartbeat_seconds = 1
+dispatch_seconds = 3
+[sweeps]
+rescue_every_seconds = 1
+expire_every_seconds = 3
+"""
+"""Leases and sweeps so short that a test sees them work."""
+
 
 class NoDispatcher:
     """This process sends nothing itself: Celery's state is global, and other tests have their own broker."""
@@ -49,7 +60,7 @@ class Arena:
     """One installation, a desk at which a user gives commands, and a source of random choices that can be repeated."""
 
     def __init__(self, folder: Path, *, seed: int) -> None:
-        self.installation = QuietInstallation(folder)
+        self.installation = QuietInstallation(folder, settings=SETTINGS)
         self.seed = seed
         self.random = random.Random(seed)
         self._desk: subprocess.Popen[str] | None = None

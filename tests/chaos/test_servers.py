@@ -45,7 +45,7 @@ def test_postgres_is_killed_and_comes_back(arena: Arena) -> None:
 
 
 def test_postgres_restarts_itself_after_one_of_its_processes_crashed(arena: Arena) -> None:
-    batch = arena.submit("postgres-crashes", promote="best")
+    batch = arena.submit("postgres-crashes", promote="best", repeats=2)
     arena.in_step(batch, RunState.SETTLING)
     backends = arena.admin("SELECT pid FROM pg_stat_activity WHERE application_name = 'forkyard-registry'")
     os.kill(backends[0][0], signal.SIGKILL)

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from orchestrator.store import ExperimentRow, Project, Store, upgrade
 from tests.conftest import url_for
-from tests.registry import execute, make_project
+from tests.registry import execute, hang_up, make_project
 from tests.world import World
 
 _EMPTY = """
@@ -43,10 +43,11 @@ def databases(admin_url: str) -> Iterator[Callable[[str], str]]:
 
 
 @pytest.fixture(scope="session")
-def registry_database(databases: Callable[[str], str]) -> str:
+def registry_database(databases: Callable[[str], str]) -> Iterator[str]:
     conninfo = databases("registry")
     upgrade(conninfo)
-    return conninfo
+    yield conninfo
+    hang_up()
 
 
 @pytest.fixture(scope="session")

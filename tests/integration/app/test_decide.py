@@ -59,7 +59,7 @@ def test_a_run_in_any_other_state_is_neither_promoted_nor_discarded(world: World
     run_id, environment = run_in(world, state)
     before = now(world, run_id)
     for decision in (promote, discard):
-        with pytest.raises(NotPossible, match=f"is {state}: only held runs and candidates"):
+        with pytest.raises(NotPossible, match=f"is {state}: only held runs"):
             decision(world.context, run_id)
     assert now(world, run_id) == before
     assert not is_released(world, environment)
@@ -73,6 +73,16 @@ def test_a_resting_run_is_discarded_with_its_fork_and_its_batch_is_summarised(wo
     assert (found.state, found.reason) == (RunState.DISCARDED, "not this one")
     assert is_released(world, environment)
     assert [sent.kind for sent in world.dispatcher.sent] == ["summarise"]
+    with pytest.raises(NotPossible):
+        discard(world.context, run_id)
+
+
+def test_the_fork_that_a_failed_run_kept_can_be_let_go(world: World) -> None:
+    run_id, environment = run_in(world, RunState.FAILED)
+    assert environment is not None
+    world.store.environments.keep(environment.id, reason="to look at")
+    assert discard(world.context, run_id).state is RunState.FAILED
+    assert is_released(world, environment)
     with pytest.raises(NotPossible):
         discard(world.context, run_id)
 

@@ -47,7 +47,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Message]]:
             )
         )
 
-    monkeypatch.setattr(DummyClient, "ping", lambda self: True, raising=False)
+    monkeypatch.setattr(DummyClient, "ping", lambda _: True, raising=False)
     monkeypatch.setitem(vars(app.amqp), "send_task_message", catch)
     monkeypatch.setattr(app._local, "backend", CacheBackend(app=app, backend="memory"), raising=False)
     return lambda: messages

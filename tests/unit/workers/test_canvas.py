@@ -54,6 +54,18 @@ def test_a_new_chain_of_what_is_left_ends_with_the_last_step() -> None:
         assert [step.task for step in run_chain(RUN, steps_done=done).tasks] == [STEP_TASKS[LAST].name]
 
 
+def test_a_lone_message_is_no_way_to_go_on() -> None:
+    acquire = STEP_TASKS[0]
+    rest = [dict(task.si(RUN)) for task in reversed(STEP_TASKS[1:])]
+    for chain, expected in ((rest, STEP_TASKS[2].name), (None, None)):
+        acquire.push_request(id="id-0", args=[RUN], kwargs={}, chain=chain)
+        try:
+            continuation = acquire.continuation()
+        finally:
+            acquire.pop_request()
+        assert (continuation and rest_of(continuation, steps_done=2).task) == expected
+
+
 def test_a_parked_message_ends_as_done_without_sending_the_rest_of_its_chain() -> None:
     acquire = STEP_TASKS[0]
     acquire.push_request(chain=[{"task": "forkyard.provision"}])
