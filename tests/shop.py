@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import yaml
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
@@ -68,8 +69,6 @@ class Shop:
 
     def submit(self, variants: dict[str, str], **spec: Any) -> Submitted:
         """An experiment whose agents are scripts in shell."""
-        import yaml
-
         agents = {name: {"agent": {"command": ["sh", "-ec", script]}} for name, script in variants.items()}
         fields = {"experiment": "trial", "project": "shop", "keep_failed_forks": False, **spec, "variants": agents}
         path = self.folder / "trial.yaml"

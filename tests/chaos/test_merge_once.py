@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import psycopg
 
@@ -17,51 +17,58 @@ from tests.chaos.invariants import check, finished, markers
 
 
 @contextmanager
-def _locked(arena: Arena, table: str, mode: str) -> Iterator[psycopg.Connection]:
+def _locked(arena: Arena, table: str, mode: str) -> Iterator[None]:
     """A registry table that workers cannot get at; free again at the end of the body."""
     with psycopg.connect(arena.installation.settings.registry.conninfo()) as connection:
         connection.execute(f"LOCK TABLE forkyard_registry.{table} IN {mode} MODE")
-        yield connection
+        yield
 
 
-def _dies_after_its_commit(arena: Arena, batch: Batch) -> Run:
-    """Kill the worker of the only run when the marker stands in the target, but not yet in the registry.
+@contextmanager
+def _about_to_merge(arena: Arena, name: str) -> Iterator[tuple[Batch, Run]]:
+    """An experiment of one run, whose worker is kept from reading the changeset, which is the last that it does before
+    the merge, until the end of the body."""
+    slow = {"slow": "SELECT 1 FROM pg_sleep(1)"}  # between the changeset's end and the next step's beginning
+    batch = arena.submit(name, nap=0.3, repeats=1, only="one", metrics=slow)
+    arena.wait(lambda: arena.runs(batch)[0].changeset_hash, 30, "the changeset", batch)
+    with _locked(arena, "artifact_chunks", "ACCESS EXCLUSIVE"):
+        (run,) = arena.in_step(batch, RunState.SETTLING)
+        yield batch, run
 
-    The caller keeps the table `projects` locked, for which the registry's last transition has to wait.
-    """
-    arena.wait(lambda: markers(batch), 30, "the merge to be committed", batch)
-    (run,) = arena.runs(batch)
-    assert run.state is RunState.SETTLING
-    os.kill(owner_pid(run), signal.SIGKILL)
-    return run
+
+@contextmanager
+def _dies_after_its_commit(arena: Arena, name: str) -> Iterator[tuple[Batch, Run]]:
+    """The same, with its worker killed when the target had the marker and the registry knew nothing yet: it cannot know
+    before the end of the body either, because a run's last transition locks its project."""
+    with ExitStack() as stack:
+        with _about_to_merge(arena, name) as (batch, run):
+            stack.enter_context(_locked(arena, "projects", "EXCLUSIVE"))
+        arena.wait(lambda: markers(batch), 30, "the merge to be committed", batch)
+        os.kill(owner_pid(run), signal.SIGKILL)
+        yield batch, run
 
 
 def test_a_merge_whose_worker_dies_before_it_is_recorded_is_found_and_recorded(arena: Arena) -> None:
-    batch = arena.submit("dies-after-commit", nap=0.3, repeats=1, only="one")
-    arena.in_step(batch, RunState.RUNNING)
-    with _locked(arena, "projects", "ROW EXCLUSIVE"):
-        run = _dies_after_its_commit(arena, batch)
-        taken_over = lambda: arena.runs(batch)[0].epoch > run.epoch + 1  # noqa: E731
+    with _dies_after_its_commit(arena, "dies-after-commit") as (batch, run):
+
+        def taken_over() -> bool:
+            found = arena.runs(batch)[0]
+            return found.epoch > run.epoch + 1 and found.owner is not None
+
         arena.wait(taken_over, 20, "another worker to settle the run", batch)
+        assert arena.runs(batch)[0].state is RunState.SETTLING
     assert check(arena, batch) == {"merged": 1}
     assert arena.runs(batch)[0].reason == "the experiment promotes all; its merge had been committed"
 
 
 def test_a_run_cancelled_after_its_merge_was_committed_is_reported_as_merged(arena: Arena) -> None:
-    batch = arena.submit("cancelled-too-late", nap=0.3, repeats=1, only="one")
-    arena.in_step(batch, RunState.RUNNING)
-    with _locked(arena, "projects", "ROW EXCLUSIVE"):
-        _dies_after_its_commit(arena, batch)
+    with _dies_after_its_commit(arena, "cancelled-too-late") as (batch, _):
         arena.ask("cancel", batch.handle)
     assert check(arena, batch) == {"merged": 1}
 
 
 def test_a_run_that_rescue_gave_up_cannot_be_merged_by_a_worker_that_wakes_late(arena: Arena) -> None:
-    batch = arena.submit("wakes-late", nap=0.3, repeats=1, only="one")
-    arena.in_step(batch, RunState.CAPTURING)
-    # Reading the changeset is the last that a worker does before the merge.
-    with _locked(arena, "artifact_chunks", "ACCESS EXCLUSIVE"):
-        (run,) = arena.in_step(batch, RunState.SETTLING)
+    with _about_to_merge(arena, "wakes-late") as (batch, run):
         os.kill(owner_pid(run), signal.SIGSTOP)
     try:
         arena.registry("UPDATE runs SET step_tries = 99, lease_until = now() WHERE id = %s", run.id)
@@ -102,3 +109,5 @@ def test_a_held_run_whose_merge_had_been_committed_cannot_be_discarded(arena: Ar
         )
     arena.ask("discard", run.id)
     arena.wait(lambda: arena.runs(batch)[0].state is RunState.MERGED, 15, "the run to be known as merged", batch)
+    kept = "SELECT 1 FROM environments WHERE run_id = %s AND state <> 'released'"
+    arena.wait(lambda: not arena.registry(kept, run.id), 15, "its fork to go", batch)

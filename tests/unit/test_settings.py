@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from orchestrator.errors import SettingsError
 from orchestrator.settings import (
@@ -245,8 +246,6 @@ def test_a_project_s_secrets_are_found_by_its_name_however_it_is_written(
 
 
 def test_a_password_is_added_where_the_address_has_none() -> None:
-    from pydantic import SecretStr
-
     secret = SecretStr("s3'c r\\et")
     assert "user=me" in with_password("postgresql://me@h/d", secret)
     assert with_password("postgresql://me:own@h/d", secret) == with_password("postgresql://me:own@h/d", None)

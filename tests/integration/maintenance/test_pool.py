@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 from orchestrator.errors import CapacityExceeded
 from orchestrator.runs import EnvironmentState, Step
 from orchestrator.store import Environment
 from tests.integration.maintenance.conftest import Sweeper
-from tests.world import World
+from tests.world import World, until
 
 
 def pool(world: World) -> list[str]:
@@ -89,6 +90,22 @@ def test_a_host_without_room_keeps_no_pass_from_its_end(world: World, sweep: Swe
     world.provider.fail_next("create", CapacityExceeded("The disk is full."))
     assert sweep("pool") == {"shop": "failed"}
     assert list(sweep("pool").values()) == ["made"]
+
+
+def test_a_fork_that_is_just_being_handed_out_is_passed_over(world: World) -> None:
+    first, second = world.pooled(), world.pooled()
+    _, ids = world.batch(runs=2)
+    asked = {"baseline_id": world.baseline.id, "ttl_seconds": 60}
+    environments = world.store.environments
+    with ThreadPoolExecutor(1) as pool:
+        with world.store.database.transaction() as connection:
+            taken = environments._row(connection, "take_from_pool", {"run_id": ids[0], **asked})
+            other = pool.submit(environments.take_from_pool, run_id=ids[1], **asked)
+            until(other.done, 2)
+        found = other.result(10)
+    assert taken is not None
+    assert found is not None
+    assert [taken["name"], found.name] == [first.name, second.name]
 
 
 def test_a_fork_is_handed_out_once_however_many_ask(world: World) -> None:
