@@ -49,7 +49,7 @@ def test_an_agent_inherits_neither_files_nor_input_nor_ignored_signals(run: Run,
     finally:
         os.close(inherited)
     assert set((workspace / "fds").read_text().split()) <= {"0", "1", "2", "3"}  # 3 is the listing's own
-    # 32 and 33 are the C library's own: its posix_spawn, as make uses it, leaves them ignored, and no program can set them.
+    # 32 and 33 are the C library's own: its posix_spawn, as make uses it, leaves them ignored; no program can set them.
     own = 1 << 31 | 1 << 32
     masks = [int(line.split()[1], 16) for line in (workspace / "signals").read_text().splitlines()]
     assert [mask & ~own for mask in masks] == [0, 0]
