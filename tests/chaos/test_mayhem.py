@@ -7,12 +7,14 @@ import signal
 import time
 from collections.abc import Callable
 
+from orchestrator.app.embedded import stack_of
 from orchestrator.runs import RunState
 from tests.chaos.arena import Arena, send
 from tests.chaos.experiment import Batch
 from tests.chaos.invariants import SECONDS_TO_CLEAN_LATE, check
 
 WORKERS = ("worker-agents", "worker-steps", "worker-gc")
+SECONDS_TO_START = 10
 BLOWS = int(os.environ.get("FORKYARD_CHAOS_BLOWS", "6"))
 
 
@@ -50,7 +52,11 @@ class Mayhem:
         return self._arena.random.choice(WORKERS)
 
     def _kill_child(self) -> None:
-        self._arena.kill_children(self._worker(), times=1, pause=(0, 0.1))
+        worker = self._worker()
+        status = stack_of(self._arena.installation.settings).status().service(worker)
+        # A Celery worker that loses a pool process before it is up ends; starting it again is its supervisor's work.
+        if (status.uptime_seconds or 0) > SECONDS_TO_START:
+            self._arena.kill_children(worker, times=1, pause=(0, 0.1))
 
     def _hang_child(self) -> None:
         if children := self._arena.installation.children(self._worker()):
